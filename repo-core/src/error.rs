@@ -1,0 +1,208 @@
+//! The error every operation of this crate returns: what failed, on which object or path, and what to do next.
+
+use std::fmt;
+
+/// Result with [`Error`].
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// What kind of failure a store reports; decides whether trying again can help and how the program ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StoreErrorKind {
+    /// Passing: time-out, reset, overload. The same request may succeed later.
+    Retry,
+    /// Credentials have expired; with new ones the same request may succeed.
+    Refresh,
+    /// There is no such object.
+    NotFound,
+    /// An object of that name is there already.
+    Exists,
+    /// No space, quota or inodes left.
+    NoSpace,
+    /// The store does not permit it: read-only, access denied, append-only.
+    Denied,
+    /// Anything else that trying again will not mend.
+    Permanent,
+    /// What came back cannot be what was asked for (short, long, not the object).
+    Damage,
+}
+
+/// A failed request to a store.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {operation} {object} in {location}")]
+pub struct StoreError {
+    /// Sorts the failure.
+    pub kind: StoreErrorKind,
+    /// The request as a verb: "read", "write", "list", "delete".
+    pub operation: &'static str,
+    /// The object's name in the store, or the place that was listed.
+    pub object: String,
+    /// The store, for people, without secrets.
+    pub location: String,
+    /// The cause.
+    #[source]
+    pub source: Box<dyn std::error::Error + Send + Sync>,
+}
+
+/// Damage of one object: what it is, and what is wrong with it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{object} is damaged: {reason}")]
+pub struct Damage {
+    /// The object, as place and name: `data/ab/abcd…`, `blob 12ab… (tree)`, `snapshots/…`.
+    pub object: String,
+    /// What is wrong.
+    pub reason: String,
+}
+
+impl Damage {
+    /// Damage of `object`.
+    pub fn new(object: impl fmt::Display, reason: impl fmt::Display) -> Self {
+        Self { object: object.to_string(), reason: reason.to_string() }
+    }
+}
+
+/// Why an operation failed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+
+    /// Stored bytes are not what they must be.
+    #[error(transparent)]
+    Damaged(#[from] Damage),
+
+    /// A blob that is needed is in no index.
+    #[error("{kind} blob {id} is in no index")]
+    MissingBlob {
+        /// Its kind.
+        kind: crate::blob::BlobKind,
+        /// Its id.
+        id: crate::id::BlobId,
+    },
+
+    /// There is no repository here.
+    #[error("there is no repository at {location}")]
+    NoRepository {
+        /// The store.
+        location: String,
+    },
+
+    /// There is a repository here already.
+    #[error("there is already a repository at {location}")]
+    RepositoryExists {
+        /// The store.
+        location: String,
+    },
+
+    /// No key slot opens with this password.
+    #[error("no key of the repository at {location} opens with this password")]
+    WrongPassword {
+        /// The store.
+        location: String,
+    },
+
+    /// The repository was written by a newer version.
+    #[error("{object} has format version {found}, this program reads up to version {known}")]
+    NewerFormat {
+        /// The object.
+        object: String,
+        /// Its version.
+        found: u16,
+        /// The newest this program knows.
+        known: u16,
+    },
+
+    /// No snapshot fits what was asked for.
+    #[error("no snapshot matches \"{query}\"")]
+    NoSnapshot {
+        /// What was asked for.
+        query: String,
+    },
+
+    /// More than one object begins with the prefix.
+    #[error("\"{prefix}\" is the beginning of more than one {what}: {candidates}")]
+    Ambiguous {
+        /// What kind of object.
+        what: &'static str,
+        /// What was asked for.
+        prefix: String,
+        /// Some of the candidates.
+        candidates: String,
+    },
+
+    /// There is no such path in the snapshot.
+    #[error("there is no \"{path}\" in snapshot {snapshot}")]
+    NoSuchPath {
+        /// The path, escaped for people.
+        path: String,
+        /// The snapshot's short id.
+        snapshot: String,
+    },
+
+    /// A file, directory or device outside the repository failed.
+    #[error("cannot {during} {path}")]
+    Io {
+        /// What was being done, as a verb.
+        during: &'static str,
+        /// The path, escaped for people.
+        path: String,
+        /// The cause.
+        #[source]
+        source: std::io::Error,
+    },
+
+    /// The source of a backup failed as a whole, so that no snapshot may be made of it.
+    #[error("the source failed: {0}")]
+    Source(String),
+
+    /// Data condemned by a prune could not be saved in time; the snapshot was not committed.
+    #[error("the repository is being pruned while this snapshot was made, and data it needs is gone; run again")]
+    PrunedAway,
+
+    /// What was asked for cannot be: the text says why, and what would work.
+    #[error("{0}")]
+    Invalid(String),
+
+    /// The user asked to stop.
+    #[error("interrupted")]
+    Cancelled,
+
+    /// An earlier failure in the same session; that one was reported.
+    #[error("stopped after an earlier failure")]
+    Poisoned,
+}
+
+impl Error {
+    /// The kind of store failure, if that is what it is.
+    #[must_use]
+    pub fn store_kind(&self) -> Option<StoreErrorKind> {
+        match self {
+            Self::Store(error) => Some(error.kind),
+            _ => None,
+        }
+    }
+
+    /// Whether one object is at fault (missing or damaged), so that others may still be readable.
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) | Self::MissingBlob { .. } | Self::NewerFormat { .. } => true,
+            Self::Store(error) => matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Damage),
+            _ => false,
+        }
+    }
+
+    /// The message with its causes, in one line.
+    #[must_use]
+    pub fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            text.push_str(": ");
+            text.push_str(&error.to_string());
+            cause = error.source();
+        }
+        text
+    }
+}

@@ -1,0 +1,17 @@
+//! coffer's core: a content-addressed, deduplicating, encrypted backup repository.
+//!
+//! The layers, lower ones knowing nothing of higher ones, are described in `docs/architecture.md` and held by a test.
+
+pub mod blob;
+pub mod chunker;
+pub mod codec;
+pub mod crypto;
+pub mod error;
+pub mod id;
+pub mod limits;
+pub mod progress;
+pub mod runtime;
+pub mod source;
+pub mod store;
+pub mod time;
+pub mod tree;
