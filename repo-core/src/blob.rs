@@ -84,3 +84,35 @@ pub trait WriteBlobs: Send + Sync {
     /// When the store failed; the session is then poisoned and will not commit.
     fn write_blob(&self, kind: BlobKind, plain: &[u8]) -> crate::error::Result<(BlobId, bool)>;
 }
+
+/// Reads whole frames, for engines that want many blobs out of each (restore, check, prune).
+pub trait ReadFrames: ReadBlobs {
+    /// Replaces `into` by the stored bytes `offset_bytes..offset_bytes + length_bytes` of a pack, in one request.
+    ///
+    /// # Errors
+    /// When the store fails or the pack is shorter.
+    fn read_pack(
+        &self,
+        pack: &PackId,
+        offset_bytes: u64,
+        length_bytes: u64,
+        into: &mut Vec<u8>,
+    ) -> crate::error::Result<()>;
+
+    /// Opens the stored bytes of one frame (exactly [`FrameLocation::stored_bytes`]) and replaces `into` by its plain bytes.
+    /// The blobs in it are authenticated to be what was sealed into this frame of this pack; that they carry the ids an index
+    /// claims is checked with [`Self::blob_id`].
+    ///
+    /// # Errors
+    /// When they were not sealed as this frame, or do not decompress to what the index says.
+    fn open_frame(
+        &self,
+        kind: BlobKind,
+        frame: &FrameLocation,
+        stored: &[u8],
+        into: &mut Vec<u8>,
+    ) -> crate::error::Result<()>;
+
+    /// The id of a blob with these plain bytes.
+    fn blob_id(&self, kind: BlobKind, plain: &[u8]) -> BlobId;
+}
