@@ -30,6 +30,12 @@ pub trait Source: Send + Sync {
     /// Names of these users and groups on the machine the source is on; those without one are left out.
     fn owner_names(&self, users: &[u32], groups: &[u32]) -> OwnerNames;
 
+    /// Takes what went wrong since the last call with parts of entries that were handed out nevertheless: an extended
+    /// attribute that could not be read, a name that cannot be stored. They count like an entry that could not be saved.
+    fn problems(&self) -> Vec<SourceError> {
+        Vec::new()
+    }
+
     /// Called once everything was read, before the snapshot is committed. A source that turns out to be incomplete as a
     /// whole (a command that failed) says so here.
     ///
@@ -52,13 +58,13 @@ pub trait Directory: Send + Sync {
     /// What the directory itself is.
     fn stat(&self) -> Stat;
 
-    /// Its extended attributes.
+    /// Its extended attributes, sorted by name. One that cannot be stored is left out and told of by [`Source::problems`].
     ///
     /// # Errors
     /// When they cannot be read.
     fn own_xattrs(&self) -> Result<Vec<Xattr>, SourceError>;
 
-    /// Its entries' names, sorted by their bytes, each once, without those a rule excludes by name.
+    /// Its entries' names, sorted by their bytes, each once, without those a rule excludes by name or path.
     ///
     /// # Errors
     /// When the listing is not complete.
@@ -76,11 +82,12 @@ pub trait Directory: Send + Sync {
     /// When it cannot be opened or is no directory any more.
     fn directory(&self, name: &Name) -> Result<Arc<dyn Directory>, SourceError>;
 
-    /// Opens an entry that is a regular file, without following links and without waiting.
+    /// Opens an entry that is a regular file, without following links and without waiting. `expected` is what
+    /// [`Self::entry`] said of it; it saves system calls, and need not be true any more.
     ///
     /// # Errors
-    /// When it cannot be opened or is no regular file any more.
-    fn file(&self, name: &Name) -> Result<Box<dyn FileReader>, SourceError>;
+    /// When it cannot be opened. That it is no regular file any more may come out only when it is read.
+    fn file(&self, name: &Name, expected: &Stat) -> Result<Box<dyn FileReader>, SourceError>;
 
     /// Where an entry that is a symbolic link points to.
     ///
@@ -103,14 +110,17 @@ pub trait FileReader: Send {
     /// Appends the next bytes to `into`, at most `most_bytes` (more than zero). Holes are told of, neither read nor
     /// returned as bytes. A part of fewer than `most_bytes` does not mean that the file ends.
     ///
+    /// Cheapest when the spare capacity of `into` is not zero and not above `most_bytes`: it is then filled as it is.
+    ///
     /// # Errors
     /// When reading fails; the file is then not stored.
     fn read(&mut self, most_bytes: usize, into: &mut Vec<u8>) -> Result<Part, SourceError>;
 
-    /// What the file is now that it was read, and its extended attributes, from the open file itself.
+    /// What the file is now that it was read, and its extended attributes, from the open file itself. Attributes that
+    /// cannot be stored or read are left out and told of by [`Source::problems`]: they never cost the content.
     ///
     /// # Errors
-    /// When that cannot be told.
+    /// When that cannot be told, or it turns out to be no regular file.
     fn finish(&mut self) -> Result<(Stat, Vec<Xattr>), SourceError>;
 }
 
@@ -151,6 +161,8 @@ pub struct Stat {
     pub file_type: FileType,
     /// Length of a regular file; zero for everything else, and for a stream whose length nobody knows.
     pub size_bytes: u64,
+    /// Whether a regular file takes less space than its length, so that looking for holes is worth it.
+    pub sparse: bool,
     /// Permission bits.
     pub mode: Mode,
     /// Numeric owner.
