@@ -38,6 +38,7 @@ impl Runtime for SystemRuntime {
         Timestamp::new(seconds, nanoseconds).unwrap_or_default()
     }
 
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks the kernel for random bytes")]
     fn random(&self, into: &mut [u8]) {
         // Without randomness no key can be made; there is no state in which going on would be right.
         getrandom::fill(into).expect("the kernel gives random bytes");

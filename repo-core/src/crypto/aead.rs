@@ -174,21 +174,21 @@ mod tests {
     fn both_implementations_agree() {
         for length in [0, 1, 15, 16, 17, 255, 4096, 70_001] {
             let plain: Vec<u8> = (0..length).map(|i: u32| i.wrapping_mul(31).to_le_bytes()[0]).collect();
-            let (a, b) = (backend::Key::new(&[7; 32]), portable::Key::new(&[7; 32]));
+            let (fast, plain_rust) = (backend::Key::new(&[7; 32]), portable::Key::new(&[7; 32]));
             let (mut x, mut y) = (plain.clone(), plain.clone());
             let nonce = Nonce::frame(length).bytes();
-            let (s, t) = (a.seal(&nonce, b"aad", &mut x), b.seal(&nonce, b"aad", &mut y));
-            assert_eq!((&x, s), (&y, t), "{length}");
+            let (tag, other_tag) = (fast.seal(&nonce, b"aad", &mut x), plain_rust.seal(&nonce, b"aad", &mut y));
+            assert_eq!((&x, tag), (&y, other_tag), "{length}");
             let mut out = Vec::new();
-            a.open(&nonce, b"aad", &y, &t, &mut out).unwrap();
+            fast.open(&nonce, b"aad", &y, &tag, &mut out).unwrap();
             assert_eq!(out, plain);
             out.clear();
-            b.open(&nonce, b"aad", &x, &s, &mut out).unwrap();
+            plain_rust.open(&nonce, b"aad", &x, &tag, &mut out).unwrap();
             assert_eq!(out, plain);
         }
     }
 
-    /// Test case 16 of the GCM specification (McGrew and Viega), the one with AES-256 and associated data.
+    /// Test case 16 of the GCM specification (`McGrew` and Viega), the one with AES-256 and associated data.
     #[test]
     fn published_vector() {
         let hex = |text: &str| -> Vec<u8> {

@@ -10,7 +10,10 @@ use std::{
 
 static RECORDING: AtomicBool = AtomicBool::new(false);
 static SEALED: AtomicU64 = AtomicU64::new(0);
-static SEEN: Mutex<Option<HashSet<([u8; 32], u32)>>> = Mutex::new(None);
+static SEEN: Mutex<Option<HashSet<KeyAndNonce>>> = Mutex::new(None);
+
+/// The key by its hash.
+type KeyAndNonce = ([u8; 32], u32);
 
 /// Starts to remember, for the rest of the process.
 pub fn start() {

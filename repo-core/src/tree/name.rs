@@ -1,6 +1,9 @@
 //! Names and other byte strings as they are stored: raw bytes, checked when they are made or read.
 
-use std::{borrow::Cow, fmt};
+use std::{
+    borrow::Cow,
+    fmt::{self, Write as _},
+};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
@@ -167,7 +170,7 @@ pub fn escape(bytes: &[u8]) -> Cow<'_, str> {
             }
         }
         for byte in part.invalid() {
-            out.push_str(&format!("\\x{byte:02x}"));
+            let _ = write!(out, "\\x{byte:02x}"); // writing to a string cannot fail
         }
     }
     Cow::Owned(out)
