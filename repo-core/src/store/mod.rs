@@ -10,8 +10,10 @@ use crate::{
     time::Timestamp,
 };
 
+pub mod count;
 pub mod local;
 pub mod memory;
+mod shared;
 
 #[cfg(any(test, feature = "test-support"))]
 pub mod testing;

@@ -1,1 +1,12 @@
-//! Test stores.
+//! Stores that fail, lie and remember, and the suite that holds every store to its obligations. For tests only.
+
+pub mod contract;
+pub mod disk;
+pub mod fault;
+pub mod record;
+
+pub use self::{
+    contract::check_store,
+    fault::{Fault, FaultStore, Request, Stopped},
+    record::{Event, Operation, RecordingStore},
+};

@@ -1,0 +1,48 @@
+//! Sorts what the operating system reports into the kinds a store must tell apart.
+
+use std::{error::Error, io};
+
+use rustix::io::Errno;
+
+use crate::error::StoreErrorKind;
+
+/// A failure on its way to a [`crate::error::StoreError`].
+pub(super) struct Failure {
+    pub(super) kind: StoreErrorKind,
+    pub(super) source: Box<dyn Error + Send + Sync>,
+}
+
+impl Failure {
+    pub(super) fn new(kind: StoreErrorKind, reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind, source: reason.into() }
+    }
+
+    pub(super) fn damage(reason: String) -> Self {
+        Self::new(StoreErrorKind::Damage, reason)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::new(kind_of(&error), error)
+    }
+}
+
+fn kind_of(error: &io::Error) -> StoreErrorKind {
+    match Errno::from_io_error(error) {
+        Some(Errno::NOSPC | Errno::DQUOT) => StoreErrorKind::NoSpace,
+        Some(Errno::ROFS | Errno::ACCESS | Errno::PERM) => StoreErrorKind::Denied,
+        Some(Errno::NOENT) => StoreErrorKind::NotFound,
+        Some(Errno::EXIST) => StoreErrorKind::Exists,
+        // A network file system's server is busy, restarting or out of reach.
+        Some(Errno::AGAIN | Errno::TIMEDOUT | Errno::STALE | Errno::HOSTDOWN | Errno::NETDOWN | Errno::NETUNREACH) => {
+            StoreErrorKind::Retry
+        }
+        _ => StoreErrorKind::Permanent,
+    }
+}
+
+/// Whether an error says that there is no such name.
+pub(super) fn is_missing(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::NotFound
+}

@@ -1,0 +1,75 @@
+//! Reads a range of a file into a buffer.
+
+use std::{io, os::fd::OwnedFd, path::Path};
+
+use rustix::{
+    buffer::spare_capacity,
+    fs::{self, CWD, FileType, Mode, OFlags},
+};
+
+use super::{failure::Failure, files::patiently};
+use crate::store::ByteRange;
+
+/// Replaces `into` by the bytes asked for. On failure it is empty.
+pub(super) fn read(path: &Path, range: ByteRange, into: &mut Vec<u8>) -> Result<(), Failure> {
+    // Not blocking: a FIFO of that name must not hold us up. It makes no difference to a regular file.
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+    let file = patiently(|| fs::openat(CWD, path, flags, Mode::empty()))?;
+    let stat = patiently(|| fs::fstat(&file))?;
+    if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
+        return Err(Failure::damage("it is not a regular file".into()));
+    }
+    let (offset_bytes, length_bytes) = locate(range, u64::try_from(stat.st_size).unwrap_or(0))?;
+    let length = usize::try_from(length_bytes).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    let done = fill(&file, offset_bytes, length, into);
+    if done.is_err() {
+        into.clear();
+    }
+    done
+}
+
+/// Where the range lies in a file of that size: offset and length, both inside it.
+fn locate(range: ByteRange, size_bytes: u64) -> Result<(u64, u64), Failure> {
+    match range {
+        ByteRange::WholeUpTo { limit_bytes } if size_bytes > limit_bytes => {
+            Err(Failure::damage(format!("it has {size_bytes} bytes; no more than {limit_bytes} are possible")))
+        }
+        ByteRange::WholeUpTo { .. } => Ok((0, size_bytes)),
+        ByteRange::Exact { offset_bytes, length_bytes } => match offset_bytes.checked_add(length_bytes) {
+            Some(end) if end <= size_bytes => Ok((offset_bytes, length_bytes)),
+            _ => Err(Failure::damage(format!(
+                "it has {size_bytes} bytes; {length_bytes} from byte {offset_bytes} on are wanted"
+            ))),
+        },
+        ByteRange::Suffix { length_bytes } => {
+            let length_bytes = length_bytes.min(size_bytes);
+            Ok((size_bytes - length_bytes, length_bytes))
+        }
+    }
+}
+
+/// Makes `into` the `length` bytes from `offset_bytes` on, which the file had a moment ago.
+///
+/// Memory is not cleared before it is read into: bytes that `into` holds already are read over, and what it grows by
+/// is read as spare capacity. Only a large empty buffer, into which the system might read more than was asked for, is.
+fn fill(file: &OwnedFd, offset_bytes: u64, length: usize, into: &mut Vec<u8>) -> Result<(), Failure> {
+    into.truncate(length);
+    into.try_reserve_exact(length - into.len()).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
+    if into.capacity() - length > length / 8 + 4096 {
+        into.resize(length, 0);
+    }
+    let mut reached = 0;
+    while reached < length {
+        let position = offset_bytes + reached as u64;
+        let read = match into.get_mut(reached..) {
+            Some(rest) if !rest.is_empty() => patiently(|| rustix::io::pread(file, &mut *rest, position))?,
+            _ => patiently(|| rustix::io::pread(file, spare_capacity(into), position))?,
+        };
+        if read == 0 {
+            return Err(Failure::damage(format!("it ended {} bytes early while it was read", length - reached)));
+        }
+        reached += read;
+    }
+    into.truncate(length);
+    Ok(())
+}

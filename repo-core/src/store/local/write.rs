@@ -1,0 +1,218 @@
+//! Changes the repository's folder: makes places, writes and removes objects, each durable before it is reported done.
+
+use std::{collections::BTreeSet, io, path::Path};
+
+use rustix::{
+    fs::{self, AtFlags, Dir},
+    io::Errno,
+};
+
+use super::{
+    LocalStore,
+    failure::{Failure, is_missing},
+    files::{Folder, NewFile, patiently},
+    listing, locked, temporary,
+};
+use crate::{
+    error::StoreErrorKind,
+    store::{ObjectName, Place},
+};
+
+impl LocalStore {
+    /// Makes the root and its places, and everything on the way to them, durable.
+    pub(super) fn make_folders(&self) -> io::Result<()> {
+        self.make_durably(&self.root)?;
+        for place in Place::HASHED {
+            self.make_durably(&self.place_path(place))?;
+        }
+        // Folders that were there already may stem from an attempt that was killed before it made them durable. Those
+        // above the root may be closed to us or read-only; then it was not us who made them.
+        for ancestor in self.root.ancestors().skip(1) {
+            let Ok(folder) = Folder::open(ancestor) else { break };
+            match self.files.sync_folder(&folder) {
+                Err(error) if Errno::from_io_error(&error) == Some(Errno::ROFS) => break,
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    fn make_durably(&self, path: &Path) -> io::Result<()> {
+        match self.files.make_folder(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                return self.files.sync_folder(&Folder::open(path)?);
+            }
+            Err(error) if is_missing(&error) => {
+                let Some(parent) = path.parent() else { return Err(error) };
+                self.make_durably(parent)?;
+                match self.files.make_folder(path) {
+                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                    done => done?,
+                }
+            }
+            done => done?,
+        }
+        self.files.sync_folder(&Folder::open(path)?)?;
+        match path.parent() {
+            Some(parent) => self.files.sync_folder(&Folder::open(parent)?),
+            None => Ok(()),
+        }
+    }
+
+    /// Writes a whole object.
+    pub(super) fn write(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), Failure> {
+        let folder = self.folder_to_write(name)?;
+        let file_name = file_name(name);
+        match patiently(|| fs::statat(&folder, &file_name, AtFlags::SYMLINK_NOFOLLOW)) {
+            Ok(_) => return Err(self.exists(&folder)),
+            Err(error) if is_missing(&error) => {}
+            Err(error) => return Err(error.into()),
+        }
+        let (temporary, file) = self.create_temporary(&folder).map_err(|error| self.folder_lost(name, error))?;
+        let renamed = self.fill(&file, bytes).and_then(|()| self.publish(&folder, &temporary, &file_name));
+        drop(file);
+        if let Err(failure) = renamed {
+            // What failed is told; if the file cannot be removed either, it is swept up some day.
+            let _ = self.files.remove(&folder, &temporary);
+            return Err(match failure.kind {
+                StoreErrorKind::Exists => self.exists(&folder),
+                _ => failure,
+            });
+        }
+        self.files.sync_folder(&folder).map_err(|error| {
+            // It may be seen, but not survive; and asked again the system may say that all is well.
+            let _ = self.files.remove(&folder, &file_name);
+            error.into()
+        })
+    }
+
+    /// That the object is there already, which the caller may rely on like on a write of its own: whoever wrote it may
+    /// not have come to make its name durable.
+    fn exists(&self, folder: &Folder) -> Failure {
+        match self.files.sync_folder(folder) {
+            Ok(()) => io::Error::from(Errno::EXIST).into(),
+            Err(error) => error.into(),
+        }
+    }
+
+    fn create_temporary(&self, folder: &Folder) -> io::Result<(String, NewFile)> {
+        loop {
+            let name = self.temporary_names.next();
+            match self.files.create(folder, &name) {
+                Ok(file) => {
+                    if locked(&self.swept_folders).insert(folder.path().to_owned()) {
+                        temporary::sweep(&*self.files, folder, &file);
+                    }
+                    return Ok((name, file));
+                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    fn fill(&self, file: &NewFile, bytes: &[u8]) -> Result<(), Failure> {
+        self.files.write(file, bytes)?;
+        let written_bytes = patiently(|| fs::fstat(file))?.st_size;
+        if u64::try_from(written_bytes) != Ok(bytes.len() as u64) {
+            let reason = format!("{} bytes were written, and the file has {written_bytes}", bytes.len());
+            return Err(Failure::new(StoreErrorKind::Permanent, reason));
+        }
+        Ok(self.files.sync_file(file)?)
+    }
+
+    /// Gives the finished file its name, unless the name is taken.
+    fn publish(&self, folder: &Folder, temporary: &str, file_name: &str) -> Result<(), Failure> {
+        match self.files.rename(folder, temporary, file_name) {
+            Ok(()) => Ok(()),
+            // Some file systems (NFS, several under FUSE) cannot rename without replacing, but know hard links.
+            Err(error)
+                if matches!(Errno::from_io_error(&error), Some(Errno::INVAL | Errno::NOSYS | Errno::OPNOTSUPP)) =>
+            {
+                self.files.link(folder, temporary, file_name)?;
+                let _ = self.files.remove(folder, temporary);
+                Ok(())
+            }
+            // Somebody swept it up: this process must have slept for days.
+            Err(error) if is_missing(&error) => Err(Failure::new(StoreErrorKind::Retry, error)),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// The folder an object goes to. Folders of packs are made as they are needed, all others by `create` only.
+    fn folder_to_write(&self, name: &ObjectName) -> Result<Folder, Failure> {
+        let place = name.place();
+        let path = self.place_path(place);
+        if place != Place::Data {
+            return Folder::open(&path).map_err(|error| self.place_lost(place, error));
+        }
+        let first = name.id().0[0];
+        let path = path.join(format!("{first:02x}"));
+        self.make_pack_folder(first, &path).map_err(|error| self.place_lost(place, error))?;
+        Folder::open(&path).map_err(|error| self.folder_lost(name, error))
+    }
+
+    /// Makes a folder of packs, unless it is there, and makes sure that it survives a power cut.
+    fn make_pack_folder(&self, first: u8, path: &Path) -> io::Result<()> {
+        let mut durable = locked(&self.durable_folders);
+        if durable.contains(&first) {
+            return Ok(());
+        }
+        let data = Folder::open(&self.place_path(Place::Data))?;
+        match self.files.make_folder(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+            done => done?,
+        }
+        // Another process may have made folders a moment ago; those that are there now are durable after the sync.
+        let mut present = BTreeSet::from([first]);
+        for entry in patiently(|| Dir::read_from(&data))? {
+            present.extend(listing::folder_byte(entry?.file_name()));
+        }
+        self.files.sync_folder(&data)?;
+        durable.append(&mut present);
+        Ok(())
+    }
+
+    fn place_lost(&self, place: Place, error: io::Error) -> Failure {
+        if is_missing(&error) { self.gone(place) } else { error.into() }
+    }
+
+    /// A folder of packs may have been removed by hand when it was empty; then it is made anew by the next attempt.
+    fn folder_lost(&self, name: &ObjectName, error: io::Error) -> Failure {
+        if !is_missing(&error) {
+            return error.into();
+        }
+        match self.is_here(name.place()) {
+            Ok(true) if name.place() == Place::Data => {
+                locked(&self.durable_folders).remove(&name.id().0[0]);
+                Failure::new(StoreErrorKind::Retry, error)
+            }
+            _ => self.gone(name.place()),
+        }
+    }
+
+    /// Removes an object, if it is there.
+    pub(super) fn remove(&self, name: &ObjectName) -> Result<(), Failure> {
+        let path = self.object_path(name);
+        let Some(parent) = path.parent() else { return Ok(()) };
+        let folder = match Folder::open(parent) {
+            Ok(folder) => folder,
+            Err(error) if is_missing(&error) => return self.is_only_the_object(name.place()),
+            Err(error) => return Err(error.into()),
+        };
+        match self.files.remove(&folder, &file_name(name)) {
+            // Removed before, by an attempt that may not have come to make it durable.
+            Err(error) if is_missing(&error) => {}
+            done => done?,
+        }
+        Ok(self.files.sync_folder(&folder)?)
+    }
+}
+
+/// An object's name in its folder.
+fn file_name(name: &ObjectName) -> String {
+    match name.place() {
+        Place::Config => Place::Config.name().to_owned(),
+        _ => name.id().to_string(),
+    }
+}

@@ -1,0 +1,162 @@
+//! A store that remembers every operation, so that a test can check their order.
+//!
+//! One counter numbers all beginnings and ends. Operation A happened before operation B when A's end is smaller than
+//! B's beginning; otherwise they were under way at the same time, and nothing may depend on their order.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{
+    error::{StoreError, StoreErrorKind},
+    store::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store},
+};
+
+/// What was asked of the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Operation {
+    /// [`Store::create`]
+    Create,
+    /// [`Store::put`]
+    Put {
+        /// The object.
+        name: ObjectName,
+        /// Its size.
+        size_bytes: u64,
+    },
+    /// [`Store::get`]
+    Get {
+        /// The object.
+        name: ObjectName,
+        /// What of it.
+        range: ByteRange,
+    },
+    /// [`Store::list`]
+    List {
+        /// The place.
+        place: Place,
+    },
+    /// [`Store::stat`]
+    Stat {
+        /// The object.
+        name: ObjectName,
+    },
+    /// [`Store::delete`]
+    Delete {
+        /// The object.
+        name: ObjectName,
+    },
+}
+
+/// An operation with the numbers of its beginning and end.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Event {
+    /// What was asked.
+    pub operation: Operation,
+    /// The number of its beginning.
+    pub begin: u64,
+    /// The number of its end and how it ended; nothing while it is under way.
+    pub end: Option<(u64, Result<(), StoreErrorKind>)>,
+}
+
+impl Event {
+    /// Whether it ended, with success, before `later` began.
+    #[must_use]
+    pub fn succeeded_before(&self, later: &Self) -> bool {
+        matches!(self.end, Some((end, Ok(()))) if end < later.begin)
+    }
+}
+
+#[derive(Default)]
+struct Log {
+    next: u64,
+    events: Vec<Event>,
+}
+
+impl Log {
+    fn number(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        number
+    }
+}
+
+/// A store that remembers. Clones share the log.
+#[derive(Clone)]
+pub struct RecordingStore<S> {
+    inner: S,
+    log: Arc<Mutex<Log>>,
+}
+
+impl<S: Store> RecordingStore<S> {
+    /// Remembers what passes to `inner`.
+    pub fn new(inner: S) -> Self {
+        Self { inner, log: Arc::default() }
+    }
+
+    /// All operations so far, in the order in which they began.
+    pub fn events(&self) -> Vec<Event> {
+        self.with_log(|log| log.events.clone())
+    }
+
+    /// The store below.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    fn with_log<T>(&self, job: impl FnOnce(&mut Log) -> T) -> T {
+        job(&mut self.log.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn recorded<T>(
+        &self,
+        operation: Operation,
+        perform: impl FnOnce() -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let position = self.with_log(|log| {
+            let begin = log.number();
+            log.events.push(Event { operation, begin, end: None });
+            log.events.len() - 1
+        });
+        let answer = perform();
+        let outcome = answer.as_ref().map(|_| ()).map_err(|error| error.kind);
+        self.with_log(|log| {
+            let end = log.number();
+            log.events[position].end = Some((end, outcome));
+        });
+        answer
+    }
+}
+
+impl<S: Store> Store for RecordingStore<S> {
+    fn create(&self) -> Result<(), StoreError> {
+        self.recorded(Operation::Create, || self.inner.create())
+    }
+
+    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        let operation = Operation::Put { name: *name, size_bytes: bytes.len() as u64 };
+        self.recorded(operation, || self.inner.put(name, bytes))
+    }
+
+    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.recorded(Operation::Get { name: *name, range }, || self.inner.get(name, range, into))
+    }
+
+    fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
+        self.recorded(Operation::List { place }, || self.inner.list(place, visit))
+    }
+
+    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
+        self.recorded(Operation::Stat { name: *name }, || self.inner.stat(name))
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.recorded(Operation::Delete { name: *name }, || self.inner.delete(name))
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.inner.abilities()
+    }
+
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
