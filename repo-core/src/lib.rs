@@ -5,6 +5,7 @@
 pub mod blob;
 pub mod chunker;
 pub mod codec;
+pub mod compress;
 pub mod crypto;
 pub mod error;
 pub mod id;
