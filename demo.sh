@@ -54,7 +54,7 @@ run ls latest | tail -n 5
 run check --read-data
 
 run restore latest --target latest
-first=$("$coffer" snapshots --json | python3 -c 'import json, sys; print(json.load(sys.stdin)[0]["id"])')
+first=$("$coffer" snapshots --json | grep -o '"id": *"[0-9a-f]*"' | head -n 1 | grep -o '[0-9a-f]\{64\}')
 run restore "$first" --target before
 run dump latest "$work/files/added.txt"
 
