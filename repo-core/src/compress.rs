@@ -11,7 +11,7 @@
 
 mod level;
 
-use std::io::Cursor;
+use std::{cell::RefCell, io::Cursor};
 
 use zstd::{bulk, zstd_safe};
 
@@ -158,6 +158,22 @@ impl Decompressor {
         }
         Ok(())
     }
+}
+
+/// As [`Decompressor::decompress`], with a decompressor that the calling thread keeps.
+///
+/// # Errors
+/// As there.
+pub fn decompress(
+    compression: Compression,
+    packed: &[u8],
+    plain_bytes: usize,
+    into: &mut Vec<u8>,
+) -> Result<(), DecompressError> {
+    thread_local! {
+        static DECOMPRESSOR: RefCell<Decompressor> = RefCell::default();
+    }
+    DECOMPRESSOR.with_borrow_mut(|decompressor| decompressor.decompress(compression, packed, plain_bytes, into))
 }
 
 #[cfg(test)]

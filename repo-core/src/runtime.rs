@@ -16,6 +16,9 @@ pub trait Runtime: Send + Sync {
     /// virtual machine: salts of keys depend on it.
     fn random(&self, into: &mut [u8]);
 
+    /// Lets so much time pass, by a clock that no one can set.
+    fn sleep_ms(&self, milliseconds: u64);
+
     /// 32 random bytes.
     fn random_32(&self) -> [u8; 32] {
         let mut bytes = [0; 32];
@@ -39,6 +42,11 @@ impl Runtime for SystemRuntime {
     }
 
     #[expect(clippy::disallowed_methods, reason = "the one place that asks the kernel for random bytes")]
+    fn sleep_ms(&self, milliseconds: u64) {
+        std::thread::sleep(std::time::Duration::from_millis(milliseconds));
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "the one place that asks for randomness")]
     fn random(&self, into: &mut [u8]) {
         // Without randomness no key can be made; there is no state in which going on would be right.
         getrandom::fill(into).expect("the kernel gives random bytes");

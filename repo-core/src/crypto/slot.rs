@@ -9,7 +9,7 @@ use crate::{
     crypto::{
         aead::{Cipher, Nonce, TAG_BYTES},
         kdf::{self, KdfCost, KdfError},
-        keys::{MasterKey, ObjectKey, ObjectKind},
+        keys::{Keys, MasterKey, ObjectKey, ObjectKind},
     },
     id::RepositoryId,
     runtime::Runtime,
@@ -26,10 +26,11 @@ pub const FORMAT_VERSION: u16 = 1;
 const LABEL_BYTES: usize = 64;
 
 const HEADER_BYTES: usize = 8 + 2 + 1 + 1 + 4 + 4 + 4 + 32 + 32;
-const PLAIN_BYTES: usize = 32 + 32 + 8 + 4 + 2 * (1 + LABEL_BYTES);
+const WRAPPED_BYTES: usize = 32 + 32 + TAG_BYTES;
+const INFO_BYTES: usize = 8 + 4 + 2 * (1 + LABEL_BYTES) + TAG_BYTES;
 
 /// Stored size of every slot.
-pub const SLOT_BYTES: usize = HEADER_BYTES + PLAIN_BYTES + TAG_BYTES;
+pub const SLOT_BYTES: usize = HEADER_BYTES + WRAPPED_BYTES + INFO_BYTES;
 
 /// Argon2id with the layout of version 1.
 const KDF_ARGON2ID: u8 = 1;
@@ -40,8 +41,6 @@ pub struct Slot {
     pub master: MasterKey,
     /// The repository it opens.
     pub repository: RepositoryId,
-    /// Who made the slot, and when.
-    pub info: SlotInfo,
 }
 
 /// Who made a slot, and when.
@@ -76,7 +75,13 @@ pub enum SlotError {
 ///
 /// # Errors
 /// When the costs are out of bounds or the memory for the derivation cannot be had.
-pub fn wrap(slot: &Slot, password: &[u8], cost: KdfCost, runtime: &dyn Runtime) -> Result<Vec<u8>, SlotError> {
+pub fn wrap(
+    keys: &Keys,
+    info: &SlotInfo,
+    password: &[u8],
+    cost: KdfCost,
+    runtime: &dyn Runtime,
+) -> Result<Vec<u8>, SlotError> {
     let salt = runtime.random_32();
     let (key, commitment) = wrapping_key(password, &salt, cost)?;
 
@@ -92,15 +97,42 @@ pub fn wrap(slot: &Slot, password: &[u8], cost: KdfCost, runtime: &dyn Runtime) 
     debug_assert_eq!(bytes.len(), HEADER_BYTES);
 
     let header = bytes.clone();
-    bytes.extend_from_slice(slot.master.expose());
-    bytes.extend_from_slice(&slot.repository.0);
-    bytes.extend_from_slice(&slot.info.created.seconds().to_le_bytes());
-    bytes.extend_from_slice(&slot.info.created.nanoseconds().to_le_bytes());
-    put_label(&mut bytes, &slot.info.host);
-    put_label(&mut bytes, &slot.info.user);
+    bytes.extend_from_slice(keys.master().expose());
+    bytes.extend_from_slice(&keys.repository().0);
     Cipher::new(&key).seal(Nonce::frame(0), &header, &mut bytes, HEADER_BYTES);
+
+    let before = bytes.clone();
+    bytes.extend_from_slice(&info.created.seconds().to_le_bytes());
+    bytes.extend_from_slice(&info.created.nanoseconds().to_le_bytes());
+    put_label(&mut bytes, &info.host);
+    put_label(&mut bytes, &info.user);
+    info_cipher(keys, &salt).seal(Nonce::frame(0), &before, &mut bytes, before.len());
     debug_assert_eq!(bytes.len(), SLOT_BYTES);
     Ok(bytes)
+}
+
+/// Who made a slot of this repository: readable with the master key, whatever password the slot is for.
+///
+/// # Errors
+/// When it is no slot of this repository, or was changed.
+pub fn info(bytes: &[u8], keys: &Keys) -> Result<SlotInfo, SlotError> {
+    let damaged = || SlotError::Damaged("its description does not authenticate");
+    let (before, sealed) = bytes.split_at_checked(HEADER_BYTES + WRAPPED_BYTES).ok_or_else(damaged)?;
+    let salt = before.get(24..).and_then(|bytes| bytes.first_chunk()).ok_or_else(damaged)?;
+    let mut plain = Vec::new();
+    info_cipher(keys, salt).open(Nonce::frame(0), before, sealed, &mut plain).map_err(|_| damaged())?;
+    let mut fields = Fields(&plain);
+    Ok(SlotInfo {
+        created: Timestamp::new(i64::from_le_bytes(fields.take()?), u32::from_le_bytes(fields.take()?))
+            .map_err(|_| SlotError::Damaged("its time is none"))?,
+        host: fields.label()?,
+        user: fields.label()?,
+    })
+}
+
+/// The cipher of a slot's description: another key than the one that wraps, derived from the master key and the slot's salt.
+fn info_cipher(keys: &Keys, salt: &[u8; 32]) -> Cipher {
+    Cipher::new(&keys.object_key(ObjectKind::KeySlot, salt))
 }
 
 /// Opens a slot with a password. The commitment is compared before anything is decrypted, so that no ciphertext can
@@ -133,22 +165,14 @@ pub fn unwrap(bytes: &[u8], password: &[u8]) -> Result<Slot, SlotError> {
         return Err(SlotError::WrongPassword);
     }
     let (header, sealed) = bytes.split_at(HEADER_BYTES);
+    let sealed = sealed.get(..WRAPPED_BYTES).unwrap_or_default();
     let mut plain = Zeroizing::new(Vec::new());
     Cipher::new(&key)
         .open(Nonce::frame(0), header, sealed, &mut plain)
         .map_err(|_| SlotError::Damaged("its content does not authenticate"))?;
 
     let mut fields = Fields(&plain);
-    Ok(Slot {
-        master: MasterKey::from_bytes(fields.take()?),
-        repository: RepositoryId(fields.take()?),
-        info: SlotInfo {
-            created: Timestamp::new(i64::from_le_bytes(fields.take()?), u32::from_le_bytes(fields.take()?))
-                .map_err(|_| SlotError::Damaged("its time is none"))?,
-            host: fields.label()?,
-            user: fields.label()?,
-        },
-    })
+    Ok(Slot { master: MasterKey::from_bytes(fields.take()?), repository: RepositoryId(fields.take()?) })
 }
 
 /// The key that wraps, and the commitment to it that is stored.
@@ -196,27 +220,31 @@ mod tests {
     use super::*;
     use crate::runtime::SystemRuntime;
 
-    fn slot() -> Slot {
-        Slot {
-            master: MasterKey::from_bytes([3; 32]),
-            repository: RepositoryId([4; 32]),
-            info: SlotInfo { created: Timestamp::from_seconds(77), host: "h".into(), user: "ü".repeat(50) },
-        }
+    fn keys() -> Keys {
+        Keys::new(MasterKey::from_bytes([3; 32]), RepositoryId([4; 32]))
+    }
+
+    fn slot_info() -> SlotInfo {
+        SlotInfo { created: Timestamp::from_seconds(77), host: "h".into(), user: "ü".repeat(50) }
+    }
+
+    fn slot() -> Vec<u8> {
+        wrap(&keys(), &slot_info(), b"secret", KdfCost::TEST, &SystemRuntime).unwrap()
     }
 
     #[test]
     fn wraps_and_unwraps() {
-        let bytes = wrap(&slot(), b"secret", KdfCost::TEST, &SystemRuntime).unwrap();
+        let bytes = slot();
         let opened = unwrap(&bytes, b"secret").unwrap();
-        assert_eq!(opened.master.expose(), slot().master.expose());
-        assert_eq!(opened.repository, slot().repository);
-        assert_eq!(opened.info, SlotInfo { user: "ü".repeat(32), ..slot().info });
+        assert_eq!(opened.master.expose(), keys().master().expose());
+        assert_eq!(opened.repository, keys().repository());
+        assert_eq!(info(&bytes, &keys()).unwrap(), SlotInfo { user: "ü".repeat(32), ..slot_info() });
         assert_eq!(unwrap(&bytes, b"Secret").err(), Some(SlotError::WrongPassword));
     }
 
     #[test]
-    fn every_flip_and_cut_is_refused() {
-        let bytes = wrap(&slot(), b"secret", KdfCost::TEST, &SystemRuntime).unwrap();
+    fn every_flip_and_cut_is_noticed() {
+        let bytes = slot();
         for position in 0..bytes.len() {
             // The highest bytes of the costs would make Argon2 run with up to 4 GiB; the bounds have their own test.
             if (13..16).contains(&position) {
@@ -224,8 +252,11 @@ mod tests {
             }
             let mut changed = bytes.clone();
             changed[position] ^= 0x40;
-            assert!(unwrap(&changed, b"secret").is_err(), "byte {position}");
+            let opens = unwrap(&changed, b"secret").is_ok();
+            assert_eq!(opens, position >= HEADER_BYTES + WRAPPED_BYTES, "byte {position}");
+            assert!(info(&changed, &keys()).is_err(), "byte {position}");
             assert!(unwrap(&bytes[..position], b"secret").is_err(), "cut at {position}");
+            assert!(info(&bytes[..position], &keys()).is_err(), "cut at {position}");
         }
         assert!(unwrap(&[bytes.as_slice(), &[0]].concat(), b"secret").is_err());
     }
@@ -233,7 +264,7 @@ mod tests {
     /// A slot whose commitment is another key's must not be decrypted at all, even where the tag would fit.
     #[test]
     fn commitment_comes_first() {
-        let mut bytes = wrap(&slot(), b"secret", KdfCost::TEST, &SystemRuntime).unwrap();
+        let mut bytes = slot();
         bytes[HEADER_BYTES - 1] ^= 1;
         assert_eq!(unwrap(&bytes, b"secret").err(), Some(SlotError::WrongPassword));
     }

@@ -1,0 +1,128 @@
+//! All runs of a repository together.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    blob::{BlobKind, BlobLocation},
+    crypto::keys::Keys,
+    error::{Error, Result, StoreErrorKind},
+    id::{BlobId, IndexId, PackId},
+    index::{
+        run::read_run,
+        table::{PackRow, Table},
+    },
+    store::{ObjectInfo, Place, Store},
+};
+
+/// How often a listing is repeated when a run it named is gone: somebody merged it meanwhile.
+const LISTINGS_MAX: usize = 5;
+
+/// One run of the set.
+pub struct Run {
+    /// Its name.
+    pub id: IndexId,
+    /// Its stored size.
+    pub size_bytes: u64,
+    /// Its tables.
+    pub table: Table<Vec<u8>>,
+    /// Number, among all packs of the set, of its first pack.
+    first_pack: u32,
+}
+
+/// The index of a repository at one moment.
+#[derive(Default)]
+pub struct IndexSet {
+    runs: Vec<Run>,
+}
+
+/// A blob found in the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Where it lies.
+    pub location: BlobLocation,
+    /// Number of its pack among all packs of the set; see [`IndexSet::pack`].
+    pub pack: u32,
+}
+
+impl IndexSet {
+    /// Lists and reads all runs.
+    ///
+    /// # Errors
+    /// When one of them cannot be read. With `damaged`, runs that are damaged are told of there and left out.
+    pub fn load(store: &dyn Store, keys: &Keys, mut damaged: Option<&mut Vec<Error>>) -> Result<Self> {
+        for attempt in 1.. {
+            match Self::load_once(store, keys, damaged.as_deref_mut()) {
+                Err(error) if error.store_kind() == Some(StoreErrorKind::NotFound) && attempt < LISTINGS_MAX => {}
+                result => return result,
+            }
+        }
+        unreachable!("the last attempt returns")
+    }
+
+    fn load_once(store: &dyn Store, keys: &Keys, mut damaged: Option<&mut Vec<Error>>) -> Result<Self> {
+        let mut listed: BTreeMap<IndexId, ObjectInfo> = BTreeMap::new();
+        store.list(Place::Index, &mut |info| {
+            listed.insert(info.name.id().into(), info);
+        })?;
+        let mut set = Self::default();
+        for (id, info) in listed {
+            match (read_run(store, keys, id), damaged.as_deref_mut()) {
+                (Ok(table), _) => set.add(id, info.size_bytes, table),
+                (Err(error), Some(damaged)) if error.is_damage() => damaged.push(error),
+                (Err(error), _) => return Err(error),
+            }
+        }
+        Ok(set)
+    }
+
+    /// Adds a run.
+    pub fn add(&mut self, id: IndexId, size_bytes: u64, table: Table<Vec<u8>>) {
+        let first_pack = self.packs();
+        self.runs.push(Run { id, size_bytes, table, first_pack });
+    }
+
+    /// The runs.
+    #[must_use]
+    pub fn runs(&self) -> &[Run] {
+        &self.runs
+    }
+
+    /// Packs of all runs; one that is named by several runs counts several times.
+    #[must_use]
+    pub fn packs(&self) -> u32 {
+        self.runs.last().map_or(0, |run| run.first_pack + run.table.counts().packs)
+    }
+
+    /// A pack by its number.
+    #[must_use]
+    pub fn pack(&self, number: u32) -> Option<PackRow> {
+        let behind = self.runs.partition_point(|run| run.first_pack <= number);
+        let run = self.runs.get(behind.checked_sub(1)?)?;
+        run.table.pack(number - run.first_pack)
+    }
+
+    /// Every pack, with how often it is named.
+    pub fn all_packs(&self) -> impl Iterator<Item = PackRow> {
+        (0..self.packs()).filter_map(|number| self.pack(number))
+    }
+
+    /// The first copy of a blob that `accept` agrees to.
+    #[must_use]
+    pub fn find_where(&self, kind: BlobKind, id: &BlobId, accept: impl Fn(&PackId) -> bool) -> Option<Found> {
+        self.copies(kind, id).find(|found| accept(&found.location.frame.pack))
+    }
+
+    /// A blob.
+    #[must_use]
+    pub fn find(&self, kind: BlobKind, id: &BlobId) -> Option<Found> {
+        self.copies(kind, id).next()
+    }
+
+    /// One copy of a blob from each run that names it.
+    pub fn copies(&self, kind: BlobKind, id: &BlobId) -> impl Iterator<Item = Found> {
+        self.runs.iter().filter_map(move |run| {
+            let (pack, location) = run.table.find(kind, id)?;
+            Some(Found { location, pack: run.first_pack + pack })
+        })
+    }
+}

@@ -1,0 +1,380 @@
+//! The tables of one index run, as plain bytes.
+//!
+//! Sections in this order, without gaps; every number is little-endian:
+//!
+//! | section | row | bytes |
+//! |---|---|---|
+//! | data ids, then tree ids | blob id, sorted | 32 |
+//! | data locations, then tree locations | frame (4), offset in the frame (4), length (4) | 12 |
+//! | frames | pack (4), offset in the pack (4), stored length (4), plain length with the highest bit set if raw (4) | 16 |
+//! | packs | id (32), salt (32), size (4), first frame (4), frames (4), kind (4) | 80 |
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    blob::{BlobKind, BlobLocation, Compression, FrameLocation},
+    id::{BlobId, ID_BYTES, PackId},
+    limits,
+};
+
+/// Bytes of a blob id.
+pub const ID_ROW_BYTES: usize = ID_BYTES;
+/// Bytes of a blob's location.
+pub const LOCATION_ROW_BYTES: usize = 12;
+/// Bytes of a frame.
+pub const FRAME_ROW_BYTES: usize = 16;
+/// Bytes of a pack.
+pub const PACK_ROW_BYTES: usize = 80;
+
+/// Marks a frame that is stored raw, in its plain length.
+const RAW_BIT: u32 = 1 << 31;
+
+const _: () = assert!((limits::FRAME_BYTES_MAX as u64) < RAW_BIT as u64);
+
+/// Rows of each section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    /// Data blobs.
+    pub data: u32,
+    /// Tree blobs.
+    pub tree: u32,
+    /// Frames.
+    pub frames: u32,
+    /// Packs.
+    pub packs: u32,
+}
+
+impl Counts {
+    /// Length of all sections.
+    #[must_use]
+    pub const fn table_bytes(&self) -> u64 {
+        (self.data as u64 + self.tree as u64) * (ID_ROW_BYTES + LOCATION_ROW_BYTES) as u64
+            + self.frames as u64 * FRAME_ROW_BYTES as u64
+            + self.packs as u64 * PACK_ROW_BYTES as u64
+    }
+
+    /// Blobs of a kind.
+    #[must_use]
+    pub const fn blobs(&self, kind: BlobKind) -> u32 {
+        match kind {
+            BlobKind::Data => self.data,
+            BlobKind::Tree => self.tree,
+        }
+    }
+}
+
+/// What a run knows of a pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PackRow {
+    /// Its name.
+    pub id: PackId,
+    /// Its salt.
+    pub salt: [u8; 32],
+    /// Its stored size.
+    pub size_bytes: u32,
+    /// Row of its first frame; its frames follow each other.
+    pub first_frame: u32,
+    /// How many frames it has.
+    pub frames: u32,
+    /// What its blobs are.
+    pub kind: BlobKind,
+}
+
+impl PackRow {
+    /// The stored row.
+    #[must_use]
+    pub fn encode(&self) -> [u8; PACK_ROW_BYTES] {
+        let kind = match self.kind {
+            BlobKind::Data => 0u32,
+            BlobKind::Tree => 1,
+        };
+        let mut row = [0; PACK_ROW_BYTES];
+        let numbers = [self.size_bytes, self.first_frame, self.frames, kind].map(u32::to_le_bytes);
+        for (byte, value) in row.iter_mut().zip(self.id.0.iter().chain(&self.salt).chain(numbers.as_flattened())) {
+            *byte = *value;
+        }
+        row
+    }
+
+    fn decode(row: &[u8]) -> Option<Self> {
+        let (id, row) = row.split_first_chunk()?;
+        let (salt, row) = row.split_first_chunk()?;
+        let mut numbers = Numbers(row);
+        let (size_bytes, first_frame, frames) = (numbers.next()?, numbers.next()?, numbers.next()?);
+        let kind = match numbers.next()? {
+            0 => BlobKind::Data,
+            1 => BlobKind::Tree,
+            _ => return None,
+        };
+        Some(Self { id: PackId(*id), salt: *salt, size_bytes, first_frame, frames, kind })
+    }
+}
+
+/// What a run knows of a frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FrameRow {
+    /// Row of its pack.
+    pub pack: u32,
+    /// Where it begins in the pack.
+    pub offset_bytes: u32,
+    /// Stored length.
+    pub stored_bytes: u32,
+    /// Plain length.
+    pub plain_bytes: u32,
+    /// How it was packed.
+    pub compression: Compression,
+}
+
+impl FrameRow {
+    /// The stored row.
+    #[must_use]
+    pub fn encode(&self) -> [u8; FRAME_ROW_BYTES] {
+        let raw = if self.compression == Compression::Raw { RAW_BIT } else { 0 };
+        let numbers = [self.pack, self.offset_bytes, self.stored_bytes, self.plain_bytes | raw];
+        let mut row = [0; FRAME_ROW_BYTES];
+        row.copy_from_slice(numbers.map(u32::to_le_bytes).as_flattened());
+        row
+    }
+
+    fn decode(row: &[u8]) -> Option<Self> {
+        let mut numbers = Numbers(row);
+        let (pack, offset_bytes, stored_bytes, plain) =
+            (numbers.next()?, numbers.next()?, numbers.next()?, numbers.next()?);
+        let compression = if plain & RAW_BIT == 0 { Compression::Zstd } else { Compression::Raw };
+        Some(Self { pack, offset_bytes, stored_bytes, plain_bytes: plain & !RAW_BIT, compression })
+    }
+}
+
+/// Where a run says a blob is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LocationRow {
+    /// Row of its frame.
+    pub frame: u32,
+    /// First byte in the frame's plain bytes.
+    pub offset_bytes: u32,
+    /// Length.
+    pub length_bytes: u32,
+}
+
+impl LocationRow {
+    /// The stored row.
+    #[must_use]
+    pub fn encode(&self) -> [u8; LOCATION_ROW_BYTES] {
+        let mut row = [0; LOCATION_ROW_BYTES];
+        row.copy_from_slice([self.frame, self.offset_bytes, self.length_bytes].map(u32::to_le_bytes).as_flattened());
+        row
+    }
+
+    fn decode(row: &[u8]) -> Option<Self> {
+        let mut numbers = Numbers(row);
+        Some(Self { frame: numbers.next()?, offset_bytes: numbers.next()?, length_bytes: numbers.next()? })
+    }
+}
+
+/// Reads 32-bit numbers from the front.
+struct Numbers<'a>(&'a [u8]);
+
+impl Numbers<'_> {
+    fn next(&mut self) -> Option<u32> {
+        let (number, rest) = self.0.split_first_chunk()?;
+        self.0 = rest;
+        Some(u32::from_le_bytes(*number))
+    }
+}
+
+/// The tables of one run. `B` holds the bytes: a vector, or a mapped file.
+pub struct Table<B> {
+    bytes: B,
+    counts: Counts,
+}
+
+impl<B: AsRef<[u8]>> Table<B> {
+    /// Takes the bytes and checks everything that lookups rely on.
+    ///
+    /// # Errors
+    /// A text that says what is wrong.
+    pub fn new(bytes: B, counts: Counts) -> Result<Self, &'static str> {
+        let table = Self { bytes, counts };
+        if table.bytes.as_ref().len() as u64 != counts.table_bytes() {
+            return Err("its tables are not as long as its counts say");
+        }
+        table.check()?;
+        Ok(table)
+    }
+
+    fn check(&self) -> Result<(), &'static str> {
+        let mut next_frame = 0;
+        for number in 0..self.counts.packs {
+            let pack = self.pack(number).ok_or("a pack's row is not valid")?;
+            if pack.first_frame != next_frame {
+                return Err("a pack's frames do not follow those of the pack before it");
+            }
+            next_frame = pack.first_frame.checked_add(pack.frames).ok_or("a pack's frames are out of bounds")?;
+            for row in pack.first_frame..next_frame {
+                let frame = self.frame_row(row).ok_or("a pack's frames are out of bounds")?;
+                let end = u64::from(frame.offset_bytes) + u64::from(frame.stored_bytes);
+                if frame.pack != number || end > u64::from(pack.size_bytes) {
+                    return Err("a frame does not lie in its pack");
+                }
+                if frame.plain_bytes as usize > limits::FRAME_BYTES_MAX {
+                    return Err("a frame is longer than any can be");
+                }
+            }
+        }
+        if next_frame != self.counts.frames {
+            return Err("a frame belongs to no pack");
+        }
+        for kind in BlobKind::ALL {
+            let ids = self.ids(kind);
+            if !ids.as_chunks::<ID_ROW_BYTES>().0.is_sorted() {
+                return Err("its blob ids are not sorted");
+            }
+            for position in 0..self.counts.blobs(kind) {
+                let row = self.location_row(kind, position).ok_or("a location's row is not valid")?;
+                let frame = self.frame_row(row.frame).ok_or("a blob lies in no frame")?;
+                let end = u64::from(row.offset_bytes) + u64::from(row.length_bytes);
+                if end > u64::from(frame.plain_bytes) || row.length_bytes as usize > limits::BLOB_BYTES_MAX {
+                    return Err("a blob does not lie in its frame");
+                }
+                if self.pack(frame.pack).is_none_or(|pack| pack.kind != kind) {
+                    return Err("a blob lies in a pack of the other kind");
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Rows of each section.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    fn section(&self, start: u64, rows: u32, row_bytes: usize) -> &[u8] {
+        let start = usize::try_from(start).unwrap_or(usize::MAX);
+        let end = start.saturating_add(rows as usize * row_bytes);
+        self.bytes.as_ref().get(start..end).unwrap_or_default()
+    }
+
+    fn row(section: &[u8], number: u32, row_bytes: usize) -> Option<&[u8]> {
+        let start = number as usize * row_bytes;
+        section.get(start..start + row_bytes)
+    }
+
+    fn ids(&self, kind: BlobKind) -> &[u8] {
+        let before = match kind {
+            BlobKind::Data => 0,
+            BlobKind::Tree => u64::from(self.counts.data),
+        };
+        self.section(before * ID_ROW_BYTES as u64, self.counts.blobs(kind), ID_ROW_BYTES)
+    }
+
+    fn location_row(&self, kind: BlobKind, number: u32) -> Option<LocationRow> {
+        let blobs = u64::from(self.counts.data) + u64::from(self.counts.tree);
+        let before = match kind {
+            BlobKind::Data => 0,
+            BlobKind::Tree => u64::from(self.counts.data),
+        };
+        let start = blobs * ID_ROW_BYTES as u64 + before * LOCATION_ROW_BYTES as u64;
+        let section = self.section(start, self.counts.blobs(kind), LOCATION_ROW_BYTES);
+        LocationRow::decode(Self::row(section, number, LOCATION_ROW_BYTES)?)
+    }
+
+    fn frame_row(&self, number: u32) -> Option<FrameRow> {
+        let blobs = u64::from(self.counts.data) + u64::from(self.counts.tree);
+        let section =
+            self.section(blobs * (ID_ROW_BYTES + LOCATION_ROW_BYTES) as u64, self.counts.frames, FRAME_ROW_BYTES);
+        FrameRow::decode(Self::row(section, number, FRAME_ROW_BYTES)?)
+    }
+
+    /// A pack by its row.
+    #[must_use]
+    pub fn pack(&self, number: u32) -> Option<PackRow> {
+        let blobs = u64::from(self.counts.data) + u64::from(self.counts.tree);
+        let start =
+            blobs * (ID_ROW_BYTES + LOCATION_ROW_BYTES) as u64 + u64::from(self.counts.frames) * FRAME_ROW_BYTES as u64;
+        let section = self.section(start, self.counts.packs, PACK_ROW_BYTES);
+        PackRow::decode(Self::row(section, number, PACK_ROW_BYTES)?)
+    }
+
+    /// A frame by its row.
+    #[must_use]
+    pub fn frame(&self, number: u32) -> Option<(FrameRow, FrameLocation)> {
+        let row = self.frame_row(number)?;
+        let pack = self.pack(row.pack)?;
+        let location = FrameLocation {
+            pack: pack.id,
+            ordinal: number.checked_sub(pack.first_frame)?,
+            offset_bytes: row.offset_bytes,
+            stored_bytes: row.stored_bytes,
+            plain_bytes: row.plain_bytes,
+            compression: row.compression,
+        };
+        Some((row, location))
+    }
+
+    /// A blob by its position among those of its kind.
+    #[must_use]
+    pub fn blob(&self, kind: BlobKind, position: u32) -> Option<(BlobId, LocationRow)> {
+        let id = Self::row(self.ids(kind), position, ID_ROW_BYTES)?;
+        Some((BlobId(*id.first_chunk()?), self.location_row(kind, position)?))
+    }
+
+    /// Finds a blob: where it lies, and the row of its pack.
+    #[must_use]
+    pub fn find(&self, kind: BlobKind, id: &BlobId) -> Option<(u32, BlobLocation)> {
+        let position = find(self.ids(kind), id)?;
+        let row = self.location_row(kind, position)?;
+        let (frame_row, frame) = self.frame(row.frame)?;
+        let location = BlobLocation { frame, offset_bytes: row.offset_bytes, length_bytes: row.length_bytes };
+        Some((frame_row.pack, location))
+    }
+}
+
+/// Position of an id among sorted ids. Ids are hashes, hence spread evenly: the first guess is off by about the square root of their
+/// number, and a galloping search from there touches one or two cache lines of a large table.
+fn find(ids: &[u8], id: &BlobId) -> Option<u32> {
+    let (rows, _) = ids.as_chunks::<ID_ROW_BYTES>();
+    if rows.is_empty() {
+        return None;
+    }
+    let prefix = u64::from_be_bytes(*id.0.first_chunk()?);
+    let guess = usize::try_from((u128::from(prefix) * rows.len() as u128) >> 64).unwrap_or(0).min(rows.len() - 1);
+    let mut step = 8;
+    let (mut low, mut high) = (guess, guess);
+    // Widen until rows[low] <= id <= rows[high], or the end is reached on that side.
+    while low > 0 && rows.get(low)? > &id.0 {
+        low = low.saturating_sub(step);
+        step *= 2;
+    }
+    step = 8;
+    while high < rows.len() && rows.get(high)? < &id.0 {
+        high = (high + step).min(rows.len());
+        step *= 2;
+    }
+    let range = rows.get(low..(high + 1).min(rows.len()))?;
+    let position = low + range.partition_point(|row| row < &id.0);
+    (rows.get(position)? == &id.0).then(|| u32::try_from(position).ok()).flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    proptest! {
+        #[test]
+        fn finds_what_a_plain_search_finds(
+            mut ids in prop::collection::vec(prop_oneof![any::<[u8; 32]>(), any::<u8>().prop_map(|b| [b; 32])], 0..300),
+            other in any::<[u8; 32]>(),
+        ) {
+            ids.sort_unstable();
+            let bytes: Vec<u8> = ids.iter().flatten().copied().collect();
+            for id in ids.iter().chain([&other, &[0; 32], &[255; 32]]) {
+                let found = find(&bytes, &BlobId(*id)).map(|position| ids[position as usize]);
+                prop_assert_eq!(found, ids.contains(id).then_some(*id));
+            }
+        }
+    }
+}

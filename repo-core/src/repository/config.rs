@@ -1,0 +1,97 @@
+//! The repository's config: what all readers and writers must agree on.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    chunker::ChunkerParameters,
+    error::{Damage, Error, Result},
+    id::RepositoryId,
+    limits,
+    time::Timestamp,
+};
+
+/// The stored config.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// The repository's random name, the one in its key slots.
+    pub repository: RepositoryId,
+    /// When it was made.
+    pub created: Timestamp,
+    /// What all writers go by.
+    pub parameters: Parameters,
+    /// Names of features a program must know to read the repository. None in version 1.
+    pub required_features: Vec<String>,
+}
+
+/// What all writers of a repository go by, so that they find each other's chunks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameters {
+    /// Where files are cut.
+    pub chunker: ChunkerParameters,
+    /// Plain bytes after which a frame of data is closed.
+    pub data_frame_bytes: u32,
+    /// Plain bytes after which a frame of tree pages is closed.
+    pub tree_frame_bytes: u32,
+    /// Stored bytes a pack is filled up to.
+    pub pack_bytes: u32,
+}
+
+impl Default for Parameters {
+    fn default() -> Self {
+        let number = |bytes: usize| u32::try_from(bytes).unwrap_or(u32::MAX);
+        Self {
+            chunker: ChunkerParameters::default(),
+            data_frame_bytes: number(limits::DATA_FRAME_BYTES),
+            tree_frame_bytes: number(limits::TREE_FRAME_BYTES),
+            pack_bytes: number(limits::PACK_BYTES),
+        }
+    }
+}
+
+impl Parameters {
+    /// Small everything, so that a small repository has many of each.
+    #[cfg(any(test, feature = "test-support"))]
+    #[must_use]
+    pub const fn tiny() -> Self {
+        let chunker = ChunkerParameters { min_bytes: 256, average_bytes: 512, max_bytes: 1024, normalization: 2 };
+        Self { chunker, data_frame_bytes: 2048, tree_frame_bytes: 1024, pack_bytes: 4096 }
+    }
+
+    /// # Errors
+    /// A text that says which parameter is out of bounds.
+    pub fn validate(&self) -> Result<(), String> {
+        self.chunker.validate().map_err(|error| error.to_string())?;
+        let frame_bytes_max = limits::FRAME_BYTES_MAX - limits::BLOB_BYTES_MAX;
+        for (what, bytes, max_bytes) in [
+            ("data frame", self.data_frame_bytes, frame_bytes_max as u64),
+            ("tree frame", self.tree_frame_bytes, frame_bytes_max as u64),
+            ("pack", self.pack_bytes, limits::PACK_BYTES_MAX / 2),
+        ] {
+            if !(1024..=max_bytes).contains(&u64::from(bytes)) {
+                return Err(format!("a {what} size of {bytes} bytes is not between 1024 and {max_bytes}"));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// The config of a new repository.
+    #[must_use]
+    pub const fn new(repository: RepositoryId, created: Timestamp, parameters: Parameters) -> Self {
+        Self { repository, created, parameters, required_features: Vec::new() }
+    }
+
+    /// Holds what was read against bounds and against the key slot.
+    pub(super) fn check(&self, repository: RepositoryId) -> Result<()> {
+        if self.repository != repository {
+            return Err(Damage::new("config", "it names another repository than the key").into());
+        }
+        if let Some(feature) = self.required_features.first() {
+            return Err(Error::Invalid(format!(
+                "the repository uses the feature \"{feature}\", which this program does not know; use a newer one"
+            )));
+        }
+        self.parameters.validate().map_err(|reason| Damage::new("config", reason).into())
+    }
+}

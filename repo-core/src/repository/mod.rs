@@ -1,0 +1,139 @@
+//! A repository: the one place where store, keys, packs and index meet.
+
+use std::sync::Arc;
+
+use crate::{
+    crypto::{
+        kdf::KdfCost,
+        keys::{Keys, MasterKey, ObjectKind},
+        slot::SlotInfo,
+    },
+    envelope::object,
+    error::{Error, Result, StoreErrorKind},
+    id::{KeyId, RepositoryId},
+    limits,
+    runtime::Runtime,
+    store::{ByteRange, ObjectName, Store},
+};
+
+pub mod commit;
+pub mod config;
+pub mod keys;
+pub mod notes;
+pub mod objects;
+pub mod reader;
+pub mod session;
+mod upload;
+
+use config::{Config, Parameters};
+
+/// An opened repository: its store, keys and parameters.
+pub struct Repository {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) keys: Keys,
+    pub(crate) config: Config,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    key: KeyId,
+}
+
+/// What [`Repository::init`] needs to know.
+pub struct InitOptions<'a> {
+    /// The first password.
+    pub password: &'a [u8],
+    /// Who makes it, for `key list`.
+    pub host: String,
+    /// Who makes it, for `key list`.
+    pub user: String,
+    /// Costs of turning the password into a key.
+    pub kdf_cost: KdfCost,
+    /// What all writers go by.
+    pub parameters: Parameters,
+}
+
+impl Repository {
+    /// Makes a new repository and opens it.
+    ///
+    /// # Errors
+    /// [`Error::RepositoryExists`] when there is one already, also when somebody else is just making it.
+    pub fn init(store: Arc<dyn Store>, runtime: Arc<dyn Runtime>, options: &InitOptions<'_>) -> Result<Self> {
+        options.parameters.validate().map_err(Error::Invalid)?;
+        let exists = || Error::RepositoryExists { location: store.location() };
+        match store.stat(&ObjectName::CONFIG) {
+            Ok(Some(_)) => return Err(exists()),
+            Ok(None) => {}
+            Err(error) if error.kind == StoreErrorKind::NotFound => {}
+            Err(error) => return Err(error.into()),
+        }
+        store.create()?;
+        let keys = Keys::new(MasterKey::generate(&*runtime), RepositoryId(runtime.random_32()));
+        let now = runtime.now();
+        let info = SlotInfo { created: now, host: options.host.clone(), user: options.user.clone() };
+        let key = keys::put_slot(&*store, &keys, info, options.password, options.kdf_cost, &*runtime)?;
+        let config = Config::new(keys.repository(), now, options.parameters);
+        let bytes = object::seal(&keys, ObjectKind::Config, &config, &*runtime)?;
+        // The config makes it a repository; it comes last. Whoever loses the race takes his key away again.
+        if let Err(error) = store.put(&ObjectName::CONFIG, &bytes) {
+            // The failed put is what the user must hear of; a key that nothing uses harms nobody.
+            let _ = store.delete(&ObjectName::new(crate::store::Place::Keys, key));
+            return Err(if error.kind == StoreErrorKind::Exists { exists() } else { error.into() });
+        }
+        Ok(Self { store, keys, config, runtime, key })
+    }
+
+    /// Opens a repository with a password.
+    ///
+    /// `hint` names a key slot that is tried first.
+    ///
+    /// # Errors
+    /// [`Error::NoRepository`] only when the store says for sure that there is none; [`Error::WrongPassword`] when no slot opens.
+    pub fn open(store: Arc<dyn Store>, runtime: Arc<dyn Runtime>, password: &[u8], hint: Option<&str>) -> Result<Self> {
+        let mut bytes = Vec::new();
+        let range = ByteRange::WholeUpTo { limit_bytes: limits::OBJECT_STORED_BYTES_MAX };
+        store.get(&ObjectName::CONFIG, range, &mut bytes).map_err(|error| match error.kind {
+            StoreErrorKind::NotFound => Error::NoRepository { location: store.location() },
+            _ => error.into(),
+        })?;
+        // A config of a newer version or of another program is told of before any password is asked to prove itself.
+        crate::envelope::header::Header::parse(&bytes, ObjectKind::Config, &"config")?;
+        let (key, keys) = keys::open_slots(&*store, password, hint)?;
+        let config: Config = object::open(&keys, ObjectKind::Config, &bytes, &"config")?;
+        config.check(keys.repository())?;
+        Ok(Self { store, keys, config, runtime, key })
+    }
+
+    /// Its random name.
+    #[must_use]
+    pub const fn id(&self) -> RepositoryId {
+        self.config.repository
+    }
+
+    /// The key slot it was opened with.
+    #[must_use]
+    pub const fn key(&self) -> KeyId {
+        self.key
+    }
+
+    /// Its parameters.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Its store.
+    #[must_use]
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
+    }
+
+    /// Its keys.
+    #[must_use]
+    pub const fn keys(&self) -> &Keys {
+        &self.keys
+    }
+
+    /// The world it lives in.
+    #[must_use]
+    pub fn runtime(&self) -> &dyn Runtime {
+        &*self.runtime
+    }
+}

@@ -1,0 +1,517 @@
+//! A writer's session: stores each new blob once, in frames and packs, and keeps book of what the snapshot will need.
+//!
+//! `open → write → commit(self)`; a session that is dropped commits nothing, and what it stored is found and used by the next.
+
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use hashbrown::HashTable;
+
+use crate::{
+    blob::{BlobKind, Compression, WriteBlobs},
+    compress::{Compressor, Level, decompress},
+    crypto::keys::ObjectKind,
+    error::{Damage, Error, Result},
+    id::{BlobId, NoteId, PackId},
+    index::{builder::IndexBuilder, set::IndexSet},
+    limits,
+    pack::{
+        builder::{FinishedPack, PackBuilder, PackedFrame},
+        directory::PackBlob,
+    },
+    repository::{Repository, objects::put_hashed, upload::Uploader},
+    store::{ObjectName, Place},
+};
+
+use super::notes::Session as SessionNote;
+
+/// Blobs after which an index run is put while the session goes on, so that a killed run's work is found again and memory is bounded.
+const INDEX_RUN_BLOBS: usize = 1 << 20;
+
+/// How a session writes.
+pub struct SessionOptions {
+    /// How hard to compress.
+    pub level: Level,
+    /// Do everything but store anything.
+    pub dry_run: bool,
+    /// Who works here; `None` leaves no note.
+    pub note: Option<SessionNote>,
+}
+
+/// What a session stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Added {
+    /// New data blobs.
+    pub data_blobs: u64,
+    /// Their plain bytes.
+    pub data_bytes: u64,
+    /// What they take in packs.
+    pub data_packed_bytes: u64,
+    /// New tree blobs.
+    pub tree_blobs: u64,
+    /// Their plain bytes.
+    pub tree_bytes: u64,
+    /// What they take in packs.
+    pub tree_packed_bytes: u64,
+}
+
+/// A writer's session.
+pub struct Session {
+    pub(super) shared: Arc<Shared>,
+    uploader: Uploader,
+    /// Where blobs of kind tree are gathered; those of kind data have a [`FrameWriter`] per thread.
+    tree: Mutex<Frame>,
+    note: Option<NoteId>,
+}
+
+/// What the session's threads share.
+pub(super) struct Shared {
+    pub(super) repository: Arc<Repository>,
+    pub(super) index: Arc<IndexSet>,
+    level: Level,
+    pub(super) dry_run: bool,
+    /// Blobs that are new in this session, whether their pack is stored yet or not.
+    new_blobs: Mutex<NewBlobs>,
+    /// One bit for each pack of the index: whether something in it is needed.
+    used: Vec<AtomicU64>,
+    /// Packs that a pruner has condemned or removed: what lies in them does not count.
+    distrusted: RwLock<BTreeSet<PackId>>,
+    /// The pack being filled, for each kind.
+    packs: [Mutex<Option<PackBuilder>>; 2],
+    stored: Mutex<Stored>,
+    failure: Mutex<Option<Error>>,
+    failed: AtomicBool,
+    counts: Counts,
+}
+
+/// Packs that are durable.
+#[derive(Default)]
+struct Stored {
+    packs: BTreeSet<PackId>,
+    /// Those that no index run names yet.
+    unindexed: IndexBuilder,
+}
+
+#[derive(Default)]
+struct Counts {
+    blobs: [AtomicU64; 2],
+    bytes: [AtomicU64; 2],
+    packed_bytes: [AtomicU64; 2],
+}
+
+/// A set of ids: the ids in a vector, and a table of their positions. About 40 bytes a blob.
+#[derive(Default)]
+struct NewBlobs {
+    table: HashTable<u32>,
+    ids: Vec<BlobId>,
+}
+
+impl NewBlobs {
+    /// Ids are hashes already.
+    fn hash(id: &BlobId) -> u64 {
+        u64::from_le_bytes(*id.0.first_chunk().unwrap_or(&[0; 8]))
+    }
+
+    fn contains(&self, id: &BlobId) -> bool {
+        self.table.find(Self::hash(id), |position| self.ids.get(*position as usize) == Some(id)).is_some()
+    }
+
+    /// Whether it was not there before.
+    fn insert(&mut self, id: &BlobId) -> bool {
+        if self.contains(id) {
+            return false;
+        }
+        let Ok(position) = u32::try_from(self.ids.len()) else { return true };
+        self.ids.push(*id);
+        let ids = &self.ids;
+        self.table
+            .insert_unique(Self::hash(id), position, |position| ids.get(*position as usize).map_or(0, Self::hash));
+        true
+    }
+}
+
+const fn slot(kind: BlobKind) -> usize {
+    match kind {
+        BlobKind::Data => 0,
+        BlobKind::Tree => 1,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // A panic in a worker ends the session without a commit; what the lock guards is not used for anything durable then.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Session {
+    /// Opens a session that finds known blobs by `index`.
+    ///
+    /// # Errors
+    /// When its note cannot be stored.
+    pub fn open(repository: Arc<Repository>, index: Arc<IndexSet>, options: SessionOptions) -> Result<Self> {
+        let note = match &options.note {
+            Some(note) if !options.dry_run => Some(repository.save(Place::Locks, ObjectKind::Session, note)?.into()),
+            _ => None,
+        };
+        let words = index.packs().div_ceil(64) as usize;
+        let shared = Arc::new(Shared {
+            level: options.level,
+            dry_run: options.dry_run,
+            new_blobs: Mutex::default(),
+            used: (0..words).map(|_| AtomicU64::new(0)).collect(),
+            distrusted: RwLock::default(),
+            packs: [Mutex::new(None), Mutex::new(None)],
+            stored: Mutex::default(),
+            failure: Mutex::new(None),
+            failed: AtomicBool::new(false),
+            counts: Counts::default(),
+            repository,
+            index,
+        });
+        let uploader = Uploader::start(&shared);
+        let tree = Mutex::new(Frame::new(&shared, BlobKind::Tree));
+        Ok(Self { shared, uploader, tree, note })
+    }
+
+    /// The repository.
+    #[must_use]
+    pub fn repository(&self) -> &Arc<Repository> {
+        &self.shared.repository
+    }
+
+    /// The index known blobs are found by.
+    #[must_use]
+    pub fn index(&self) -> &Arc<IndexSet> {
+        &self.shared.index
+    }
+
+    /// Says that a blob is needed. `true`: it is new, and the caller must store it with a [`FrameWriter`]. `false`: it is in the
+    /// repository, or on its way there in this session.
+    #[must_use]
+    pub fn claim(&self, kind: BlobKind, id: &BlobId) -> bool {
+        !self.shared.find_known(kind, id) && lock(&self.shared.new_blobs).insert(id)
+    }
+
+    /// Says that a blob of an earlier snapshot is needed again; whether it is there.
+    #[must_use]
+    pub fn need(&self, kind: BlobKind, id: &BlobId) -> bool {
+        self.shared.find_known(kind, id) || lock(&self.shared.new_blobs).contains(id)
+    }
+
+    /// A place to gather new blobs in; each thread has its own.
+    #[must_use]
+    pub fn frame_writer(&self, kind: BlobKind) -> FrameWriter<'_> {
+        FrameWriter { session: self, frame: Frame::new(&self.shared, kind) }
+    }
+
+    /// What was stored so far. Complete once everything was flushed.
+    #[must_use]
+    pub fn added(&self) -> Added {
+        let counts = &self.shared.counts;
+        let get = |numbers: &[AtomicU64; 2], kind| numbers.get(slot(kind)).map_or(0, |n| n.load(Ordering::Relaxed));
+        Added {
+            data_blobs: get(&counts.blobs, BlobKind::Data),
+            data_bytes: get(&counts.bytes, BlobKind::Data),
+            data_packed_bytes: get(&counts.packed_bytes, BlobKind::Data),
+            tree_blobs: get(&counts.blobs, BlobKind::Tree),
+            tree_bytes: get(&counts.bytes, BlobKind::Tree),
+            tree_packed_bytes: get(&counts.packed_bytes, BlobKind::Tree),
+        }
+    }
+
+    /// W2: stores everything that was written; returns when it is durable. Frame writers must have been flushed by their owners.
+    ///
+    /// # Errors
+    /// The first failure of the session.
+    pub(super) fn flush(&self) -> Result<()> {
+        let mut tree = lock(&self.tree);
+        self.store_frame(&mut tree)?;
+        drop(tree);
+        for pack in &self.shared.packs {
+            if let Some(pack) = lock(pack).take() {
+                self.uploader.put(pack)?;
+            }
+        }
+        self.uploader.wait();
+        self.shared.check()
+    }
+
+    /// W3: puts an index run for all packs that no run names yet, merging small runs into it where that keeps their number low.
+    /// Returns the runs that are superseded by it.
+    pub(super) fn put_index(&self, merge: bool) -> Result<Vec<ObjectName>> {
+        let mut builder = std::mem::take(&mut lock(&self.shared.stored).unindexed);
+        if builder.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut superseded = Vec::new();
+        if merge {
+            let mut runs: Vec<_> = self.shared.index.runs().iter().collect();
+            runs.sort_by_key(|run| run.size_bytes);
+            for run in runs {
+                let counts = run.table.counts();
+                let blobs = counts.data as usize + counts.tree as usize;
+                if blobs > 2 * builder.blobs() || blobs + builder.blobs() > limits::INDEX_ENTRIES_MAX {
+                    break;
+                }
+                builder.add_table(&run.table);
+                superseded.push(ObjectName::new(Place::Index, run.id));
+            }
+        }
+        self.shared.put_run(builder)?;
+        Ok(superseded)
+    }
+
+    /// The packs that hold what was claimed and needed.
+    pub(super) fn needed_packs(&self) -> BTreeSet<PackId> {
+        let shared = &self.shared;
+        let mut needed = lock(&shared.stored).packs.clone();
+        for number in 0..shared.index.packs() {
+            let word = shared.used.get(number as usize / 64).map_or(0, |word| word.load(Ordering::Relaxed));
+            if word >> (number % 64) & 1 == 1
+                && let Some(pack) = shared.index.pack(number)
+            {
+                needed.insert(pack.id);
+            }
+        }
+        let distrusted = shared.distrusted.read().unwrap_or_else(PoisonError::into_inner);
+        needed.retain(|pack| !distrusted.contains(pack));
+        needed
+    }
+
+    /// From now on what lies in these packs does not count as stored.
+    pub(super) fn distrust(&self, packs: &BTreeSet<PackId>) {
+        self.shared.distrusted.write().unwrap_or_else(PoisonError::into_inner).extend(packs);
+        // Blobs this session stored itself into such a pack must count as new again; which ones is not known any more.
+        *lock(&self.shared.new_blobs) = NewBlobs::default();
+    }
+
+    /// Takes the session's note away. What was stored without a commit stays, for the next session to find.
+    pub fn close(mut self) -> Result<()> {
+        self.remove_note()
+    }
+
+    pub(super) fn remove_note(&mut self) -> Result<()> {
+        match self.note.take() {
+            Some(note) => Ok(self.repository().store().delete(&ObjectName::new(Place::Locks, note))?),
+            None => Ok(()),
+        }
+    }
+
+    /// Packs, verifies and seals the blobs of a frame into the open pack of its kind, and empties the frame.
+    fn store_frame(&self, frame: &mut Frame) -> Result<()> {
+        let shared = &self.shared;
+        shared.check()?;
+        if frame.blobs.is_empty() {
+            return Ok(());
+        }
+        let result = self.try_store_frame(frame);
+        frame.plain.clear();
+        frame.blobs.clear();
+        result.map_err(|error| shared.fail(error))
+    }
+
+    fn try_store_frame(&self, frame: &mut Frame) -> Result<()> {
+        let shared = &self.shared;
+        frame.packed.clear();
+        let compression = frame.compressor.compress(&frame.plain, &mut frame.packed);
+        if compression == Compression::Zstd {
+            decompress(compression, &frame.packed, frame.plain.len(), &mut frame.scratch)
+                .ok()
+                .filter(|()| frame.scratch == frame.plain)
+                .ok_or_else(|| {
+                    Damage::new(
+                        "a frame just compressed",
+                        "it does not decompress to what it was; the memory may be faulty",
+                    )
+                })?;
+        }
+        let number = slot(frame.kind);
+        let add = |numbers: &[AtomicU64; 2], value: usize| {
+            if let Some(n) = numbers.get(number) {
+                n.fetch_add(value as u64, Ordering::Relaxed);
+            }
+        };
+        add(&shared.counts.blobs, frame.blobs.len());
+        add(&shared.counts.bytes, frame.plain.len());
+        add(&shared.counts.packed_bytes, frame.packed.len());
+        if shared.dry_run {
+            return Ok(());
+        }
+        let packed = PackedFrame {
+            packed: &frame.packed,
+            compression,
+            plain_bytes: u32::try_from(frame.plain.len()).unwrap_or(u32::MAX),
+            blobs: frame.blobs.clone(),
+        };
+        let Some(pack) = shared.packs.get(number) else { return Ok(()) };
+        // The lock is held while a full pack waits for its turn to be uploaded: that is what bounds memory.
+        let mut open = lock(pack);
+        if open.as_ref().is_some_and(|pack| !pack.fits(&packed, shared.pack_bytes()))
+            && let Some(full) = open.take()
+        {
+            self.uploader.put(full)?;
+        }
+        let pack = open.get_or_insert_with(|| {
+            let repository = &shared.repository;
+            PackBuilder::new(repository.keys(), frame.kind, repository.runtime(), self.uploader.buffer())
+        });
+        pack.add(packed).map(|_| ())
+    }
+}
+
+impl Shared {
+    fn pack_bytes(&self) -> usize {
+        self.repository.config().parameters.pack_bytes as usize
+    }
+
+    /// Whether the index knows a trusted copy of the blob; its pack is then needed.
+    fn find_known(&self, kind: BlobKind, id: &BlobId) -> bool {
+        let distrusted = self.distrusted.read().unwrap_or_else(PoisonError::into_inner);
+        let found = self.index.find_where(kind, id, |pack| distrusted.is_empty() || !distrusted.contains(pack));
+        let Some(found) = found else { return false };
+        if let Some(word) = self.used.get(found.pack as usize / 64) {
+            let bit = 1 << (found.pack % 64);
+            if word.load(Ordering::Relaxed) & bit == 0 {
+                word.fetch_or(bit, Ordering::Relaxed);
+            }
+        }
+        true
+    }
+
+    /// Remembers the first failure; the session will not commit. Returns what the failing call reports.
+    pub(super) fn fail(&self, error: Error) -> Error {
+        let mut failure = lock(&self.failure);
+        self.failed.store(true, Ordering::SeqCst);
+        if failure.is_none() && !matches!(error, Error::Poisoned) {
+            *failure = Some(error);
+        }
+        Error::Poisoned
+    }
+
+    /// # Errors
+    /// The first failure, once; after that that there was one.
+    fn check(&self) -> Result<()> {
+        if !self.failed.load(Ordering::SeqCst) {
+            return Ok(());
+        }
+        Err(lock(&self.failure).take().unwrap_or(Error::Poisoned))
+    }
+
+    pub(super) fn has_failed(&self) -> bool {
+        self.failed.load(Ordering::SeqCst)
+    }
+
+    /// Finishes and stores a pack, and takes it into the book of stored ones. Returns its buffer for re-use.
+    pub(super) fn put_pack(&self, pack: PackBuilder) -> Result<Vec<u8>> {
+        let FinishedPack { id, kind, salt, bytes, directory } = pack.finish()?;
+        put_hashed(self.repository.store(), &ObjectName::new(Place::Data, id), &bytes)?;
+        let full = {
+            let mut stored = lock(&self.stored);
+            stored.packs.insert(id);
+            stored.unindexed.add_pack(id, salt, u32::try_from(bytes.len()).unwrap_or(u32::MAX), kind, &directory);
+            (stored.unindexed.blobs() >= INDEX_RUN_BLOBS).then(|| std::mem::take(&mut stored.unindexed))
+        };
+        if let Some(builder) = full {
+            self.put_run(builder)?;
+        }
+        Ok(bytes)
+    }
+
+    fn put_run(&self, builder: IndexBuilder) -> Result<()> {
+        let run = builder.finish(self.repository.keys(), self.repository.runtime())?;
+        put_hashed(self.repository.store(), &ObjectName::new(Place::Index, run.id), &run.bytes)
+    }
+}
+
+impl WriteBlobs for Session {
+    fn write_blob(&self, kind: BlobKind, plain: &[u8]) -> Result<(BlobId, bool)> {
+        let id = self.shared.repository.keys().blob_id(kind, plain);
+        if !self.claim(kind, &id) {
+            return Ok((id, false));
+        }
+        match kind {
+            BlobKind::Tree => {
+                let mut frame = lock(&self.tree);
+                frame.add(id, plain);
+                if frame.is_full() {
+                    self.store_frame(&mut frame)?;
+                }
+            }
+            BlobKind::Data => {
+                let mut writer = self.frame_writer(kind);
+                writer.add(id, plain)?;
+                writer.flush()?;
+            }
+        }
+        Ok((id, true))
+    }
+}
+
+/// Gathers new blobs of one thread into frames.
+pub struct FrameWriter<'a> {
+    session: &'a Session,
+    frame: Frame,
+}
+
+impl FrameWriter<'_> {
+    /// Adds a blob that [`Session::claim`] said is new.
+    ///
+    /// # Errors
+    /// When the session has failed.
+    pub fn add(&mut self, id: BlobId, plain: &[u8]) -> Result<()> {
+        self.frame.add(id, plain);
+        if self.frame.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    /// Stores what was gathered.
+    ///
+    /// # Errors
+    /// When the session has failed.
+    pub fn flush(&mut self) -> Result<()> {
+        self.session.store_frame(&mut self.frame)
+    }
+}
+
+/// Blobs being gathered for one frame.
+struct Frame {
+    kind: BlobKind,
+    plain: Vec<u8>,
+    blobs: Vec<PackBlob>,
+    full_bytes: usize,
+    compressor: Compressor,
+    packed: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl Frame {
+    fn new(shared: &Shared, kind: BlobKind) -> Self {
+        let parameters = &shared.repository.config().parameters;
+        let full_bytes = match kind {
+            BlobKind::Data => parameters.data_frame_bytes,
+            BlobKind::Tree => parameters.tree_frame_bytes,
+        };
+        Self {
+            kind,
+            plain: Vec::new(),
+            blobs: Vec::new(),
+            full_bytes: full_bytes as usize,
+            compressor: Compressor::new(shared.level),
+            packed: Vec::new(),
+            scratch: Vec::new(),
+        }
+    }
+
+    fn add(&mut self, id: BlobId, plain: &[u8]) {
+        debug_assert!(plain.len() <= limits::BLOB_BYTES_MAX, "the chunker and the pages keep blobs small");
+        self.plain.extend_from_slice(plain);
+        self.blobs.push(PackBlob { id, length_bytes: u32::try_from(plain.len()).unwrap_or(u32::MAX) });
+    }
+
+    fn is_full(&self) -> bool {
+        self.plain.len() >= self.full_bytes
+    }
+}

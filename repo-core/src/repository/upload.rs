@@ -1,0 +1,111 @@
+//! Uploading packs beside the work that makes them.
+
+use std::{
+    sync::{
+        Arc, Condvar, Mutex, PoisonError,
+        mpsc::{Receiver, SyncSender, sync_channel},
+    },
+    thread::JoinHandle,
+};
+
+use crate::{
+    error::{Error, Result},
+    pack::builder::PackBuilder,
+    repository::session::Shared,
+};
+
+/// Most threads that upload, whatever the store would like. Each holds a whole pack.
+const THREADS_MAX: usize = 4;
+
+/// Threads that finish and store packs. A pack is handed over only when a thread is free to take it, so that no more packs
+/// are in memory than there are threads and packs being filled.
+pub(super) struct Uploader {
+    queue: Option<SyncSender<PackBuilder>>,
+    state: Arc<State>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct State {
+    in_flight: Mutex<usize>,
+    done: Condvar,
+    /// Buffers to be used again: their memory is mapped already.
+    buffers: Mutex<Vec<Vec<u8>>>,
+}
+
+impl Uploader {
+    pub(super) fn start(shared: &Arc<Shared>) -> Self {
+        let (queue, receiver) = sync_channel::<PackBuilder>(0);
+        let receiver = Arc::new(Mutex::new(receiver));
+        let state = Arc::new(State::default());
+        let count = match shared.dry_run {
+            true => 0,
+            false => shared.repository.store().abilities().connections.clamp(1, THREADS_MAX),
+        };
+        let threads = (0..count)
+            .map(|_| {
+                let (shared, state, receiver) = (Arc::clone(shared), Arc::clone(&state), Arc::clone(&receiver));
+                std::thread::spawn(move || upload(&shared, &state, &receiver))
+            })
+            .collect();
+        Self { queue: Some(queue), state, threads }
+    }
+
+    /// Hands a full pack over; waits until a thread takes it.
+    pub(super) fn put(&self, pack: PackBuilder) -> Result<()> {
+        *self.state.in_flight.lock().unwrap_or_else(PoisonError::into_inner) += 1;
+        match &self.queue {
+            Some(queue) => queue.send(pack).map_err(|_| Error::Poisoned),
+            None => Err(Error::Poisoned),
+        }
+    }
+
+    /// An empty buffer, with room if there is one to be used again.
+    pub(super) fn buffer(&self) -> Vec<u8> {
+        self.state.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+    }
+
+    /// Waits until every pack handed over is stored or has failed.
+    pub(super) fn wait(&self) {
+        let in_flight = self.state.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        drop(self.state.done.wait_while(in_flight, |in_flight| *in_flight > 0));
+    }
+}
+
+impl Drop for Uploader {
+    fn drop(&mut self) {
+        self.queue = None;
+        for thread in self.threads.drain(..) {
+            // A panic there was told of as a failure of the session.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Life of a thread. After a failure packs are taken and dropped, so that nobody waits for ever.
+fn upload(shared: &Shared, state: &State, receiver: &Mutex<Receiver<PackBuilder>>) {
+    loop {
+        let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
+        let Ok(pack) = next else { return };
+        let leaving = Leaving(state);
+        if !shared.has_failed() {
+            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shared.put_pack(pack)));
+            match result {
+                Ok(Ok(buffer)) => state.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer),
+                Ok(Err(error)) => drop(shared.fail(error)),
+                Err(_) => drop(shared.fail(Error::Invalid("a thread that stores packs failed; this is a bug".into()))),
+            }
+        }
+        drop(leaving);
+    }
+}
+
+/// Counts a pack as done when dropped, whatever happened to it.
+struct Leaving<'a>(&'a State);
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        *self.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.done.notify_all();
+    }
+}
