@@ -3,7 +3,20 @@
 //! The engine knows no file system. A source is a tree of [`Directory`] values whose entries are asked for one by one, from
 //! many threads; what a rule of the user excludes does not show up at all.
 
+pub mod exclude;
+pub mod files_from;
+mod glob;
+mod lines;
+pub mod local;
+mod owners;
+mod path;
+mod pattern;
+pub mod stream;
+
 use std::{collections::BTreeMap, sync::Arc};
+
+pub use glob::BadPattern;
+pub use lines::ListError;
 
 use crate::{
     time::Timestamp,
