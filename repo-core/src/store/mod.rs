@@ -13,6 +13,7 @@ use crate::{
 pub mod count;
 pub mod local;
 pub mod memory;
+pub mod retry;
 mod shared;
 
 #[cfg(any(test, feature = "test-support"))]

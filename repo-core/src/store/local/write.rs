@@ -68,7 +68,7 @@ impl LocalStore {
             Err(error) if is_missing(&error) => {}
             Err(error) => return Err(error.into()),
         }
-        let (temporary, file) = self.create_temporary(&folder).map_err(|error| self.folder_lost(name, error))?;
+        let (temporary, file) = self.create_temporary(&folder).map_err(vanished)?;
         let renamed = self.fill(&file, bytes).and_then(|()| self.publish(&folder, &temporary, &file_name));
         drop(file);
         if let Err(failure) = renamed {
@@ -133,9 +133,7 @@ impl LocalStore {
                 let _ = self.files.remove(folder, temporary);
                 Ok(())
             }
-            // Somebody swept it up: this process must have slept for days.
-            Err(error) if is_missing(&error) => Err(Failure::new(StoreErrorKind::Retry, error)),
-            Err(error) => Err(error.into()),
+            Err(error) => Err(vanished(error)),
         }
     }
 
@@ -148,8 +146,17 @@ impl LocalStore {
         }
         let first = name.id().0[0];
         let path = path.join(format!("{first:02x}"));
-        self.make_pack_folder(first, &path).map_err(|error| self.place_lost(place, error))?;
-        Folder::open(&path).map_err(|error| self.folder_lost(name, error))
+        for _ in 0..2 {
+            self.make_pack_folder(first, &path).map_err(|error| self.place_lost(place, error))?;
+            match Folder::open(&path) {
+                // Removed by hand since we knew it, for it was empty.
+                Err(error) if is_missing(&error) => {
+                    locked(&self.durable_folders).remove(&first);
+                }
+                opened => return Ok(opened?),
+            }
+        }
+        Err(self.gone(place))
     }
 
     /// Makes a folder of packs, unless it is there, and makes sure that it survives a power cut.
@@ -177,20 +184,6 @@ impl LocalStore {
         if is_missing(&error) { self.gone(place) } else { error.into() }
     }
 
-    /// A folder of packs may have been removed by hand when it was empty; then it is made anew by the next attempt.
-    fn folder_lost(&self, name: &ObjectName, error: io::Error) -> Failure {
-        if !is_missing(&error) {
-            return error.into();
-        }
-        match self.is_here(name.place()) {
-            Ok(true) if name.place() == Place::Data => {
-                locked(&self.durable_folders).remove(&name.id().0[0]);
-                Failure::new(StoreErrorKind::Retry, error)
-            }
-            _ => self.gone(name.place()),
-        }
-    }
-
     /// Removes an object, if it is there.
     pub(super) fn remove(&self, name: &ObjectName) -> Result<(), Failure> {
         let path = self.object_path(name);
@@ -207,6 +200,12 @@ impl LocalStore {
         }
         Ok(self.files.sync_folder(&folder)?)
     }
+}
+
+/// What was there a moment ago is not: an empty folder of packs was removed by hand, or a temporary file was swept up
+/// since this process slept for days. The next attempt makes it anew.
+fn vanished(error: io::Error) -> Failure {
+    if is_missing(&error) { Failure::new(StoreErrorKind::Retry, error) } else { error.into() }
 }
 
 /// An object's name in its folder.

@@ -7,6 +7,7 @@ pub mod record;
 
 pub use self::{
     contract::check_store,
+    disk::Disk,
     fault::{Fault, FaultStore, Request, Stopped},
     record::{Event, Operation, RecordingStore},
 };

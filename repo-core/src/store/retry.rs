@@ -1,0 +1,354 @@
+//! Tries again what failed for a passing reason.
+
+use std::{
+    hash::{BuildHasher, RandomState},
+    sync::Arc,
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store};
+use crate::{
+    error::{StoreError, StoreErrorKind},
+    progress::Cancel,
+};
+
+/// How long and how often to try.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// Time after the beginning of a request at which it is given up.
+    pub budget: Duration,
+    /// Upper bound of the first pause; it doubles with each further one.
+    pub first_pause: Duration,
+    /// Bound beyond which it does not grow.
+    pub longest_pause: Duration,
+    /// Time after which the user is told.
+    pub quiet: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self {
+            budget: Duration::from_secs(15 * 60),
+            first_pause: Duration::from_millis(500),
+            longest_pause: Duration::from_secs(60),
+            quiet: Duration::from_secs(10),
+        }
+    }
+}
+
+/// Time and chance, so that tests need neither. Called from many threads.
+pub trait Pace: Send + Sync {
+    /// Time since some moment in the past; never runs backwards.
+    fn now(&self) -> Duration;
+
+    /// Waits.
+    fn sleep(&self, pause: Duration);
+
+    /// Any time from zero up to `longest`.
+    fn jitter(&self, longest: Duration) -> Duration;
+}
+
+/// The machine's clock; a pause ends soon after a cancel.
+pub struct SystemPace {
+    start: Instant,
+    cancel: Cancel,
+}
+
+impl SystemPace {
+    /// Pauses that end when the operation is cancelled.
+    #[must_use]
+    pub fn new(cancel: Cancel) -> Self {
+        Self { start: Instant::now(), cancel }
+    }
+}
+
+impl Pace for SystemPace {
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn sleep(&self, pause: Duration) {
+        let end = self.now() + pause;
+        while let Some(rest) = end.checked_sub(self.now()).filter(|rest| !rest.is_zero()) {
+            if self.cancel.is_cancelled() {
+                return;
+            }
+            thread::sleep(rest.min(Duration::from_millis(100)));
+        }
+    }
+
+    fn jitter(&self, longest: Duration) -> Duration {
+        // A hash of nothing under a new random key: chance enough to keep clients from trying in step.
+        let chance = u32::try_from(RandomState::new().hash_one(()) >> 32).unwrap_or(u32::MAX);
+        longest.mul_f64(f64::from(chance) / f64::from(u32::MAX))
+    }
+}
+
+/// Tells the user that the store is in trouble: a request that has been failing for longer than
+/// [`RetryPolicy::quiet`] will be tried again.
+#[derive(Debug)]
+pub struct RetryNotice<'a> {
+    /// The failure.
+    pub error: &'a StoreError,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// For how long.
+    pub elapsed: Duration,
+    /// The pause before it is tried again.
+    pub pause: Duration,
+}
+
+type Notify = Box<dyn Fn(&RetryNotice<'_>) + Send + Sync>;
+
+/// A store that tries again, with full jitter, whatever fails with [`StoreErrorKind::Retry`].
+pub struct RetryStore<S> {
+    inner: S,
+    policy: RetryPolicy,
+    pace: Arc<dyn Pace>,
+    cancel: Cancel,
+    notify: Notify,
+}
+
+impl<S: Store> RetryStore<S> {
+    /// Tries again what fails at `inner`, until `cancel` or the policy ends it. `notify` is called from any thread.
+    pub fn new(
+        inner: S,
+        policy: RetryPolicy,
+        cancel: Cancel,
+        notify: impl Fn(&RetryNotice<'_>) + Send + Sync + 'static,
+    ) -> Self {
+        let pace = Arc::new(SystemPace::new(cancel.clone()));
+        Self { inner, policy, pace, cancel, notify: Box::new(notify) }
+    }
+
+    /// With other time and chance.
+    #[must_use]
+    pub fn with_pace(self, pace: Arc<dyn Pace>) -> Self {
+        Self { pace, ..self }
+    }
+
+    /// The store below.
+    pub fn inner(&self) -> &S {
+        &self.inner
+    }
+
+    /// Tries until it succeeds, fails for a lasting reason, or the budget is spent. The request learns whether it was
+    /// tried before.
+    fn retry<T>(&self, mut request: impl FnMut(bool) -> Result<T, StoreError>) -> Result<T, StoreError> {
+        let start = self.pace.now();
+        let mut longest = self.policy.first_pause;
+        let mut attempts = 0;
+        loop {
+            let error = match request(attempts > 0) {
+                Err(error) if error.kind == StoreErrorKind::Retry => error,
+                done => return done,
+            };
+            attempts += 1;
+            let elapsed = self.pace.now().saturating_sub(start);
+            let pause = self.pace.jitter(longest);
+            if elapsed + pause >= self.policy.budget || self.cancel.is_cancelled() {
+                return Err(error);
+            }
+            if elapsed >= self.policy.quiet {
+                (self.notify)(&RetryNotice { error: &error, attempts, elapsed, pause });
+            }
+            self.pace.sleep(pause);
+            if self.cancel.is_cancelled() {
+                return Err(error);
+            }
+            longest = (longest * 2).min(self.policy.longest_pause);
+        }
+    }
+
+    /// After a lost answer: whether the object that is there is the one this client wanted to write.
+    ///
+    /// Names are hashes, so the same size is proof enough that it is whole; only the config has a name that another
+    /// client's object can have too.
+    fn is_ours(&self, name: &ObjectName, bytes: &[u8]) -> Result<bool, StoreError> {
+        if name.place() == Place::Config {
+            let mut found = Vec::new();
+            let limit_bytes = u64::MAX;
+            self.inner.get(name, ByteRange::WholeUpTo { limit_bytes }, &mut found)?;
+            return Ok(found == bytes);
+        }
+        Ok(self.inner.stat(name)?.is_some_and(|info| info.size_bytes == bytes.len() as u64))
+    }
+}
+
+impl<S: Store> Store for RetryStore<S> {
+    fn create(&self) -> Result<(), StoreError> {
+        self.retry(|_| self.inner.create())
+    }
+
+    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.retry(|again| match self.inner.put(name, bytes) {
+            Err(error) if again && error.kind == StoreErrorKind::Exists => {
+                if self.is_ours(name, bytes)? {
+                    Ok(())
+                } else {
+                    Err(error)
+                }
+            }
+            done => done,
+        })
+    }
+
+    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.retry(|_| self.inner.get(name, range, into))
+    }
+
+    fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
+        // What a failed listing told is not to be relied on, so nothing is passed on before its end.
+        let entries = self.retry(|_| {
+            let mut entries = Vec::new();
+            self.inner.list(place, &mut |info| entries.push(info)).map(|()| entries)
+        })?;
+        entries.into_iter().for_each(visit);
+        Ok(())
+    }
+
+    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
+        self.retry(|_| self.inner.stat(name))
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.retry(|_| self.inner.delete(name))
+    }
+
+    fn abilities(&self) -> Abilities {
+        self.inner.abilities()
+    }
+
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use super::*;
+    use crate::store::{
+        memory::MemoryStore,
+        testing::{Fault, FaultStore, contract::object},
+    };
+
+    /// A clock that only pauses move, and the longest pause every time.
+    #[derive(Default)]
+    struct Still(Mutex<Vec<Duration>>);
+
+    impl Pace for Still {
+        fn now(&self) -> Duration {
+            self.0.lock().unwrap().iter().sum()
+        }
+        fn sleep(&self, pause: Duration) {
+            self.0.lock().unwrap().push(pause);
+        }
+        fn jitter(&self, longest: Duration) -> Duration {
+            longest
+        }
+    }
+
+    fn retrying<S: Store>(inner: S) -> (RetryStore<S>, Arc<Still>, Arc<AtomicUsize>) {
+        let (pace, notices) = (Arc::new(Still::default()), Arc::new(AtomicUsize::new(0)));
+        let count = Arc::clone(&notices);
+        let store = RetryStore::new(inner, RetryPolicy::default(), Cancel::default(), move |notice| {
+            assert!(notice.elapsed >= Duration::from_secs(10) && notice.attempts > 1);
+            count.fetch_add(1, Ordering::SeqCst);
+        });
+        (store.with_pace(Arc::<Still>::clone(&pace)), pace, notices)
+    }
+
+    #[test]
+    fn every_lost_answer_of_every_request_is_mended() {
+        for fault in [Fault::FailBefore(StoreErrorKind::Retry), Fault::FailAfter(StoreErrorKind::Retry)] {
+            for number in 0..11 {
+                let (store, pace, notices) = retrying(FaultStore::new(MemoryStore::new()).at(number, fault.clone()));
+                for name in [object(Place::Data, b"bytes"), ObjectName::CONFIG] {
+                    store.create().unwrap();
+                    store.put(&name, b"bytes").unwrap();
+                    let mut bytes = Vec::new();
+                    store.get(&name, ByteRange::Suffix { length_bytes: 9 }, &mut bytes).unwrap();
+                    assert_eq!(bytes, b"bytes");
+                    let mut listed = 0;
+                    store.list(name.place(), &mut |_| listed += 1).unwrap();
+                    assert_eq!(listed, 1);
+                    assert!(store.stat(&name).unwrap().is_some());
+                    if name != ObjectName::CONFIG {
+                        store.delete(&name).unwrap();
+                        assert!(store.inner().inner().names().is_empty());
+                    }
+                }
+                assert_eq!(store.inner().struck(), 1);
+                assert_eq!(*pace.0.lock().unwrap(), [RetryPolicy::default().first_pause]);
+                assert_eq!(notices.load(Ordering::SeqCst), 0);
+            }
+        }
+    }
+
+    #[test]
+    fn a_lost_race_is_not_taken_for_an_own_success() {
+        let memory = MemoryStore::new();
+        let (store, ..) = retrying(FaultStore::new(memory.clone()).at(0, Fault::FailBefore(StoreErrorKind::Retry)));
+        memory.put(&ObjectName::CONFIG, b"their").unwrap();
+        assert_eq!(store.put(&ObjectName::CONFIG, b"bytes").unwrap_err().kind, StoreErrorKind::Exists);
+        // A cut object under the same name, from an attempt that failed halfway at a store that shows it.
+        let name = object(Place::Data, b"bytes");
+        let cut = Fault::PutCut { kept_bytes: 3, error: Some(StoreErrorKind::Retry) };
+        let (store, ..) = retrying(FaultStore::new(memory).at(0, cut));
+        assert_eq!(store.put(&name, b"bytes").unwrap_err().kind, StoreErrorKind::Exists);
+    }
+
+    #[test]
+    fn the_budget_ends_it_and_the_user_is_told() {
+        let (store, pace, notices) =
+            retrying(FaultStore::new(MemoryStore::new()).from(0, Fault::FailBefore(StoreErrorKind::Retry)));
+        assert_eq!(store.create().unwrap_err().kind, StoreErrorKind::Retry);
+        let pauses = pace.0.lock().unwrap().clone();
+        let policy = RetryPolicy::default();
+        assert!(pauses.iter().sum::<Duration>() < policy.budget);
+        assert!(pauses.iter().sum::<Duration>() + policy.longest_pause >= policy.budget, "and no sooner than needed");
+        assert!(pauses.iter().all(|pause| *pause <= policy.longest_pause));
+        assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]));
+        // 0.5 + 1 + 2 + 4 + 8 s: the notices begin with the fifth pause behind us.
+        assert_eq!(notices.load(Ordering::SeqCst), pauses.len() - 5);
+        assert_eq!(store.inner().operations(), pauses.len() as u64 + 1);
+    }
+
+    #[test]
+    fn only_what_may_pass_is_tried_again() {
+        use StoreErrorKind::{Damage, Denied, Exists, NoSpace, NotFound, Permanent, Refresh};
+        for kind in [Damage, Denied, Exists, NoSpace, NotFound, Permanent, Refresh] {
+            let (store, ..) = retrying(FaultStore::new(MemoryStore::new()).from(0, Fault::FailBefore(kind)));
+            assert_eq!(store.put(&ObjectName::CONFIG, b"").unwrap_err().kind, kind);
+            assert_eq!(store.inner().operations(), 1);
+        }
+    }
+
+    #[test]
+    fn a_cancel_ends_it() {
+        let cancel = Cancel::default();
+        let faulty = FaultStore::new(MemoryStore::new()).from(0, Fault::FailBefore(StoreErrorKind::Retry));
+        let store = RetryStore::new(faulty, RetryPolicy::default(), cancel.clone(), |_| {});
+        thread::scope(|scope| {
+            let waiting = scope.spawn(|| store.create().unwrap_err().kind);
+            thread::sleep(Duration::from_millis(50));
+            cancel.cancel();
+            assert_eq!(waiting.join().unwrap(), StoreErrorKind::Retry);
+        });
+    }
+
+    #[test]
+    fn jitter_keeps_its_bounds_and_varies() {
+        let pace = SystemPace::new(Cancel::default());
+        let longest = Duration::from_secs(1);
+        let pauses: Vec<_> = (0..100).map(|_| pace.jitter(longest)).collect();
+        assert!(pauses.iter().all(|pause| *pause <= longest));
+        assert!(pauses.iter().any(|pause| *pause < longest / 2) && pauses.iter().any(|pause| *pause > longest / 2));
+    }
+}
