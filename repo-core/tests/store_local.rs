@@ -1,5 +1,7 @@
 //! The local store in the places it meets outside the laboratory: full, read-only and vanished disks, foreign files.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "also the helpers of a test may fail it and speak")]
+
 use std::{
     collections::BTreeSet,
     fs::{self, File},

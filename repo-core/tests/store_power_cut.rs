@@ -1,5 +1,7 @@
 //! A local repository keeps its promises whatever moment the power fails at, and whatever operation of the disk fails.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "also the helpers of a test may fail it and speak")]
+
 use std::{collections::BTreeMap, fs, path::Path};
 
 use repo_core::{
@@ -123,8 +125,8 @@ fn work(writer: &mut Writer<'_>) {
     writer.store.create().unwrap();
     writer.put(ObjectName::CONFIG, b"the config");
     let packs: Vec<Vec<u8>> = (0..2000_u32).map(|number| number.to_le_bytes().repeat(100)).collect();
-    let named = |first| packs.iter().filter(move |pack| object(Place::Data, pack).id().0[0] == first);
-    let names = [named(7).take(4).collect::<Vec<_>>(), named(200).take(1).collect()].concat();
+    let starting_with = |first| packs.iter().filter(move |pack| object(Place::Data, pack).id().0[0] == first);
+    let names = [starting_with(7).take(4).collect::<Vec<_>>(), starting_with(200).take(1).collect()].concat();
     let [one, two, three, four, other] = names[..] else { panic!("2000 hashes have these first bytes") };
     assert!(writer.put(object(Place::Data, one), one) && writer.put(object(Place::Data, other), other));
     for (kind, errno) in
@@ -233,7 +235,7 @@ fn every_change_may_fail() {
                 let store = disk.store(base.path().join("repository"));
                 let forget_rename = || {
                     if !rename_known {
-                        disk.fail_kind(ChangeKind::Rename, NOT_KNOWN)
+                        disk.fail_kind(ChangeKind::Rename, NOT_KNOWN);
                     }
                 };
                 forget_rename();

@@ -145,3 +145,29 @@ impl<S: Store> Store for CountingStore<S> {
         self.inner.location()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{memory::MemoryStore, testing::contract::object};
+
+    #[test]
+    fn requests_and_bytes_are_counted() {
+        let store = CountingStore::new(MemoryStore::new());
+        let [name, missing] = [object(Place::Data, b"content"), object(Place::Data, b"missing")];
+        let mut bytes = Vec::new();
+        store.put(&name, b"content").unwrap();
+        store.put(&name, b"content").unwrap_err();
+        let first = store.counts();
+        assert_eq!(first, Counts { puts: 2, written_bytes: 7, ..Counts::default() });
+        store.get(&name, ByteRange::Suffix { length_bytes: 3 }, &mut bytes).unwrap();
+        store.get(&missing, ByteRange::Suffix { length_bytes: 3 }, &mut bytes).unwrap_err();
+        store.list(Place::Data, &mut |_| {}).unwrap();
+        store.stat(&name).unwrap();
+        store.delete(&name).unwrap();
+        let expected =
+            Counts { gets: 2, lists: 1, stats: 1, deletes: 1, read_bytes: 3, listed_entries: 1, ..Counts::default() };
+        assert_eq!(store.counts().since(&first), expected);
+        assert_eq!(store.counts().requests(), 7);
+    }
+}

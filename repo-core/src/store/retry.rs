@@ -29,9 +29,9 @@ pub struct RetryPolicy {
 impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
-            budget: Duration::from_secs(15 * 60),
+            budget: Duration::from_mins(15),
             first_pause: Duration::from_millis(500),
-            longest_pause: Duration::from_secs(60),
+            longest_pause: Duration::from_mins(1),
             quiet: Duration::from_secs(10),
         }
     }

@@ -46,3 +46,8 @@ fn kind_of(error: &io::Error) -> StoreErrorKind {
 pub(super) fn is_missing(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::NotFound
 }
+
+/// Whether an error says that something is not permitted.
+pub(super) fn is_denied(error: &io::Error) -> bool {
+    kind_of(error) == StoreErrorKind::Denied
+}

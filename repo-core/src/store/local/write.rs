@@ -9,7 +9,7 @@ use rustix::{
 
 use super::{
     LocalStore,
-    failure::{Failure, is_missing},
+    failure::{Failure, is_denied, is_missing},
     files::{Folder, NewFile, patiently},
     listing, locked, temporary,
 };
@@ -21,41 +21,43 @@ use crate::{
 impl LocalStore {
     /// Makes the root and its places, and everything on the way to them, durable.
     pub(super) fn make_folders(&self) -> io::Result<()> {
-        self.make_durably(&self.root)?;
-        for place in Place::HASHED {
-            self.make_durably(&self.place_path(place))?;
+        let missing_levels = self.make_path(&self.root)?;
+        let places = Place::HASHED.map(|place| self.place_path(place));
+        for place in &places {
+            self.make_unless_there(place)?;
         }
-        // Folders that were there already may stem from an attempt that was killed before it made them durable. Those
-        // above the root may be closed to us or read-only; then it was not us who made them.
-        for ancestor in self.root.ancestors().skip(1) {
-            let Ok(folder) = Folder::open(ancestor) else { break };
-            match self.files.sync_folder(&folder) {
-                Err(error) if Errno::from_io_error(&error) == Some(Errno::ROFS) => break,
+        for place in &places {
+            self.files.sync_folder(&Folder::open(place)?)?;
+        }
+        // Folders that were there already may stem from an attempt that was killed before it made them durable. But
+        // those further up may be closed to us or read-only; then it was not us who made them.
+        for (level, folder) in self.root.ancestors().enumerate() {
+            match Folder::open(folder).and_then(|folder| self.files.sync_folder(&folder)) {
+                Err(error) if level > missing_levels && is_denied(&error) => break,
                 done => done?,
             }
         }
         Ok(())
     }
 
-    fn make_durably(&self, path: &Path) -> io::Result<()> {
-        match self.files.make_folder(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                return self.files.sync_folder(&Folder::open(path)?);
+    /// Makes a folder and those above it; tells how many of them were missing.
+    fn make_path(&self, path: &Path) -> io::Result<usize> {
+        match (self.files.make_folder(path), path.parent()) {
+            (Ok(()), _) => Ok(1),
+            (Err(error), _) if error.kind() == io::ErrorKind::AlreadyExists => Ok(0),
+            (Err(error), Some(parent)) if is_missing(&error) => {
+                let missing_levels = self.make_path(parent)?;
+                self.make_unless_there(path)?;
+                Ok(missing_levels + 1)
             }
-            Err(error) if is_missing(&error) => {
-                let Some(parent) = path.parent() else { return Err(error) };
-                self.make_durably(parent)?;
-                match self.files.make_folder(path) {
-                    Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                    done => done?,
-                }
-            }
-            done => done?,
+            (Err(error), _) => Err(error),
         }
-        self.files.sync_folder(&Folder::open(path)?)?;
-        match path.parent() {
-            Some(parent) => self.files.sync_folder(&Folder::open(parent)?),
-            None => Ok(()),
+    }
+
+    fn make_unless_there(&self, path: &Path) -> io::Result<()> {
+        match self.files.make_folder(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            done => done,
         }
     }
 
@@ -166,10 +168,7 @@ impl LocalStore {
             return Ok(());
         }
         let data = Folder::open(&self.place_path(Place::Data))?;
-        match self.files.make_folder(path) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            done => done?,
-        }
+        self.make_unless_there(path)?;
         // Another process may have made folders a moment ago; those that are there now are durable after the sync.
         let mut present = BTreeSet::from([first]);
         for entry in patiently(|| Dir::read_from(&data))? {

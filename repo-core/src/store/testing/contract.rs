@@ -17,6 +17,9 @@ use crate::{
 
 const LARGE_BYTES: usize = 40 << 20;
 const THREADS: u8 = 8;
+/// A part of the suite, and what it is about.
+type Check = (&'static str, fn(&dyn Store));
+
 const ALL: ByteRange = ByteRange::WholeUpTo { limit_bytes: u64::MAX };
 
 /// Holds a store to every obligation of [`Store`]. Each part is run on a store of its own, made empty and not yet
@@ -25,7 +28,7 @@ const ALL: ByteRange = ByteRange::WholeUpTo { limit_bytes: u64::MAX };
 /// # Panics
 /// When an obligation is not kept.
 pub fn check_store(make: impl Fn() -> Box<dyn Store>) {
-    let checks: [(&str, fn(&dyn Store)); 10] = [
+    let checks: [Check; 10] = [
         ("an empty store", check_empty),
         ("round trips", check_round_trips),
         ("ranges", check_ranges),
@@ -97,7 +100,7 @@ fn check_empty(store: &dyn Store) {
 }
 
 fn check_round_trips(store: &dyn Store) {
-    for content in [&b""[..], b"\0", b"some bytes", &[0xff; 70_000]] {
+    for content in [&b""[..], b"\0", b"some bytes", &vec![0xff; 70_000]] {
         for place in Place::HASHED {
             let name = object(place, content);
             put(store, &name, content);

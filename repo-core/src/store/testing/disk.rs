@@ -135,7 +135,7 @@ impl Disk {
         &self,
         kind: ChangeKind,
         change: Change,
-        spoil: impl FnOnce() -> io::Result<Option<Change>>,
+        spoil: impl FnOnce() -> Option<Change>,
         perform: impl FnOnce(bool) -> io::Result<T>,
     ) -> io::Result<T> {
         let mut state = self.lock();
@@ -145,7 +145,7 @@ impl Disk {
         let by_kind = state.failing_kinds.iter().find(|(failing, _)| *failing == kind).map(|fault| fault.1);
         if let Some(errno) = by_number.or(by_kind) {
             state.struck += 1;
-            state.log.extend(spoil()?);
+            state.log.extend(spoil());
             return Err(io::Error::from_raw_os_error(errno));
         }
         let skipped = state.skipped_kinds.contains(&kind);
@@ -157,33 +157,34 @@ impl Disk {
     }
 }
 
-fn unspoilt() -> io::Result<Option<Change>> {
-    Ok(None)
+/// Most changes leave nothing behind when they fail.
+fn nothing() -> Option<Change> {
+    None
 }
 
 impl Files for Disk {
     fn make_folder(&self, path: &Path) -> io::Result<()> {
         let change = Change::MakeFolder(path.to_owned());
-        self.change(ChangeKind::MakeFolder, change, unspoilt, |_| System.make_folder(path))
+        self.change(ChangeKind::MakeFolder, change, nothing, |_| System.make_folder(path))
     }
 
     fn sync_folder(&self, folder: &Folder) -> io::Result<()> {
         // Not passed on: what is durable is decided by the log, and a sweep runs through thousands of these.
         let change = Change::SyncFolder(folder.path().to_owned());
-        self.change(ChangeKind::SyncFolder, change, unspoilt, |_| Ok(()))
+        self.change(ChangeKind::SyncFolder, change, nothing, |_| Ok(()))
     }
 
     fn create(&self, folder: &Folder, name: &str) -> io::Result<NewFile> {
         let change = Change::Create(folder.path().join(name));
-        self.change(ChangeKind::Create, change, unspoilt, |_| System.create(folder, name))
+        self.change(ChangeKind::Create, change, nothing, |_| System.create(folder, name))
     }
 
     fn write(&self, file: &NewFile, bytes: &[u8]) -> io::Result<()> {
         let change = Change::Write(file.path().to_owned(), bytes.to_owned());
         let spoil = || {
             let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
-            System.write(file, half)?;
-            Ok(Some(Change::Write(file.path().to_owned(), half.to_owned())))
+            System.write(file, half).ok()?;
+            Some(Change::Write(file.path().to_owned(), half.to_owned()))
         };
         self.change(
             ChangeKind::Write,
@@ -195,22 +196,22 @@ impl Files for Disk {
 
     fn sync_file(&self, file: &NewFile) -> io::Result<()> {
         let change = Change::SyncFile(file.path().to_owned());
-        self.change(ChangeKind::SyncFile, change, unspoilt, |_| Ok(()))
+        self.change(ChangeKind::SyncFile, change, nothing, |_| Ok(()))
     }
 
     fn rename(&self, folder: &Folder, from: &str, to: &str) -> io::Result<()> {
         let change = Change::Rename(folder.path().join(from), folder.path().join(to));
-        self.change(ChangeKind::Rename, change, unspoilt, |_| System.rename(folder, from, to))
+        self.change(ChangeKind::Rename, change, nothing, |_| System.rename(folder, from, to))
     }
 
     fn link(&self, folder: &Folder, from: &str, to: &str) -> io::Result<()> {
         let change = Change::Link(folder.path().join(from), folder.path().join(to));
-        self.change(ChangeKind::Link, change, unspoilt, |_| System.link(folder, from, to))
+        self.change(ChangeKind::Link, change, nothing, |_| System.link(folder, from, to))
     }
 
     fn remove(&self, folder: &Folder, name: &str) -> io::Result<()> {
         let change = Change::Remove(folder.path().join(name));
-        self.change(ChangeKind::Remove, change, unspoilt, |_| System.remove(folder, name))
+        self.change(ChangeKind::Remove, change, nothing, |_| System.remove(folder, name))
     }
 }
 

@@ -392,3 +392,118 @@ fn distort(fault: Option<&Fault>, bytes: &mut Vec<u8>) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error;
+
+    use super::*;
+    use crate::store::{memory::MemoryStore, testing::contract::object};
+
+    const KIND: StoreErrorKind = StoreErrorKind::Retry;
+    const ALL: ByteRange = ByteRange::WholeUpTo { limit_bytes: 1000 };
+
+    fn filled() -> (MemoryStore, [ObjectName; 3]) {
+        let memory = MemoryStore::new();
+        let names = [&b"one"[..], b"two", b"three"].map(|content| {
+            let name = object(Place::Index, content);
+            memory.put(&name, content).unwrap();
+            name
+        });
+        (memory, names)
+    }
+
+    fn got(store: &impl Store, name: &ObjectName) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        store.get(name, ALL, &mut bytes).unwrap();
+        bytes
+    }
+
+    fn listed(store: &impl Store) -> (Vec<ObjectName>, bool) {
+        let mut names = Vec::new();
+        let done = store.list(Place::Index, &mut |info| names.push(info.name)).is_ok();
+        (names, done)
+    }
+
+    #[test]
+    fn before_and_after_differ_in_what_was_done() {
+        for (fault, done) in [
+            (Fault::FailBefore(KIND), false),
+            (Fault::FailAfter(KIND), true),
+            (Fault::StopBefore, false),
+            (Fault::StopAfter, true),
+        ] {
+            let (memory, [one, ..]) = filled();
+            let store = FaultStore::new(memory.clone()).at(1, fault.clone());
+            store.stat(&one).unwrap();
+            let error = store.delete(&one).unwrap_err();
+            assert_eq!(memory.bytes_of(&one).is_none(), done, "{fault:?}");
+            assert_eq!(error.source().unwrap().is::<Stopped>(), store.is_stopped());
+            assert_eq!((store.operations(), store.struck()), (2, 1));
+            let stops = matches!(fault, Fault::StopBefore | Fault::StopAfter);
+            assert_eq!(store.stat(&one).is_err(), stops, "{fault:?}");
+            assert_eq!(store.is_stopped(), stops);
+            store.mend();
+            store.stat(&one).unwrap();
+        }
+    }
+
+    #[test]
+    fn puts_are_cut_and_dropped() {
+        let name = object(Place::Data, b"content");
+        for kept_bytes in 0..9 {
+            for error in [None, Some(KIND)] {
+                let store = FaultStore::new(MemoryStore::new()).at(0, Fault::PutCut { kept_bytes, error });
+                assert_eq!(store.put(&name, b"content").map_err(|error| error.kind).err(), error);
+                assert_eq!(&*store.inner().bytes_of(&name).unwrap(), &b"content"[..kept_bytes.min(7)]);
+            }
+        }
+        let store = FaultStore::new(MemoryStore::new()).from(0, Fault::PutDropped);
+        store.put(&name, b"content").unwrap();
+        assert!(store.inner().names().is_empty() && store.struck() == 1);
+    }
+
+    #[test]
+    fn gets_lie() {
+        let (memory, [one, two, _]) = filled();
+        for (fault, expected) in [
+            (Fault::GetFlipped { bit: 9 }, &b"ole"[..]),
+            (Fault::GetFlipped { bit: 9 + 24 }, b"ole"),
+            (Fault::GetShort { missing_bytes: 1 }, b"on"),
+            (Fault::GetShort { missing_bytes: 10 }, b""),
+            (Fault::GetLong { added_bytes: 2 }, b"one\0\0"),
+            (Fault::GetOther(two), b"two"),
+            (Fault::GetBytes(b"<html>".to_vec()), b"<html>"),
+        ] {
+            let store = FaultStore::new(memory.clone()).always(Request::Get, Some(Place::Index), fault);
+            assert_eq!(got(&store, &one), expected);
+            assert_eq!(store.struck(), 1);
+            assert_eq!(&*memory.bytes_of(&one).unwrap(), b"one", "what is stored stays as it is");
+        }
+        let elsewhere = FaultStore::new(memory).always(Request::Get, Some(Place::Data), Fault::GetOther(two));
+        assert_eq!((got(&elsewhere, &one), elsewhere.struck()), (b"one".to_vec(), 0));
+    }
+
+    #[test]
+    fn listings_and_deletes_lie() {
+        let (memory, [one, ..]) = filled();
+        let names = listed(&memory).0;
+        let with = |fault| listed(&FaultStore::new(memory.clone()).at(0, fault));
+        assert_eq!(with(Fault::ListOmits { position: 1 }), (vec![names[0], names[2]], true));
+        assert_eq!(with(Fault::ListOmits { position: 3 }), (names.clone(), true));
+        assert_eq!(with(Fault::ListEnds { kept_entries: 1 }), (names[..1].to_vec(), true));
+        assert_eq!(with(Fault::ListFails { kept_entries: 2, error: KIND }), (names[..2].to_vec(), false));
+        let twice = [0, 1, 2, 2, 1, 0].map(|position| names[position]);
+        assert_eq!(with(Fault::ListRepeats), (twice.to_vec(), true));
+
+        let store = FaultStore::new(memory.fork()).at(0, Fault::DeleteDropped).from(2, Fault::ListStale);
+        store.delete(&one).unwrap();
+        assert!(store.inner().bytes_of(&one).is_some());
+        store.delete(&one).unwrap();
+        assert!(store.inner().bytes_of(&one).is_none());
+        let (mut told, done) = listed(&store);
+        told.sort();
+        assert!(done && told == names, "the deleted one is told of still");
+        assert_eq!(store.struck(), 2);
+    }
+}

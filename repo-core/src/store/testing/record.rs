@@ -160,3 +160,70 @@ impl<S: Store> Store for RecordingStore<S> {
         self.inner.location()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Barrier, thread};
+
+    use super::*;
+    use crate::store::{
+        memory::MemoryStore,
+        testing::{Fault, FaultStore, contract::object},
+    };
+
+    #[test]
+    fn order_and_outcome_are_remembered() {
+        let faulty = FaultStore::new(MemoryStore::new()).at(1, Fault::FailBefore(StoreErrorKind::NoSpace));
+        let store = RecordingStore::new(faulty);
+        let name = object(Place::Data, b"pack");
+        store.put(&name, b"pack").unwrap();
+        store.put(&ObjectName::CONFIG, b"config").unwrap_err();
+        store.list(Place::Data, &mut |_| {}).unwrap();
+        let [put, failed, list] = &store.events()[..] else { panic!("three operations") };
+        assert_eq!(put.operation, Operation::Put { name, size_bytes: 4 });
+        assert_eq!((put.begin, put.end), (0, Some((1, Ok(())))));
+        assert_eq!(failed.end, Some((3, Err(StoreErrorKind::NoSpace))));
+        assert!(put.succeeded_before(failed) && put.succeeded_before(list));
+        assert!(!failed.succeeded_before(list) && !list.succeeded_before(put));
+    }
+
+    #[test]
+    fn what_is_under_way_together_has_no_order() {
+        /// Lets its operations go on only when two are under way.
+        struct Meeting(MemoryStore, Barrier);
+        impl Store for Meeting {
+            fn create(&self) -> Result<(), StoreError> {
+                self.1.wait();
+                self.0.create()
+            }
+            fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+                self.0.put(name, bytes)
+            }
+            fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
+                self.0.get(name, range, into)
+            }
+            fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
+                self.0.list(place, visit)
+            }
+            fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
+                self.0.stat(name)
+            }
+            fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+                self.0.delete(name)
+            }
+            fn abilities(&self) -> Abilities {
+                self.0.abilities()
+            }
+            fn location(&self) -> String {
+                self.0.location()
+            }
+        }
+        let store = RecordingStore::new(Meeting(MemoryStore::new(), Barrier::new(2)));
+        thread::scope(|scope| {
+            scope.spawn(|| store.create().unwrap());
+            scope.spawn(|| store.create().unwrap());
+        });
+        let [one, two] = &store.events()[..] else { panic!("two operations") };
+        assert!(!one.succeeded_before(two) && !two.succeeded_before(one));
+    }
+}
