@@ -17,6 +17,7 @@ pub mod progress;
 pub mod protocol;
 pub mod repository;
 pub mod runtime;
+pub mod snapshot;
 pub mod source;
 pub mod store;
 pub mod time;

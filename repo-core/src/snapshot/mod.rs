@@ -1,0 +1,180 @@
+//! Snapshots: what a backup was of, when, and the root of its tree (`docs/format.md` section 10).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    crypto::keys::ObjectKind,
+    envelope::object::SEAL_BYTES,
+    error::{Error, Result, StoreErrorKind},
+    id::{BlobId, SnapshotId},
+    repository::{Repository, commit::Seal},
+    store::{ObjectName, Place},
+    time::Timestamp,
+    tree::node::{Metadata, Totals},
+};
+
+pub mod select;
+
+/// A snapshot body. The order of fields is the stored encoding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// When it was begun, or what the user said instead.
+    pub time: Timestamp,
+    /// Seconds east of UTC where it was made, for display.
+    pub utc_offset_seconds: i32,
+    /// The machine it is of.
+    pub host: String,
+    /// Who made it.
+    pub user: String,
+    /// Who made it, as a number.
+    pub user_number: u32,
+    /// Group of who made it, as a number.
+    pub group_number: u32,
+    /// What it is a backup *of*: the label if there is one, else the targets as the user named them, before globs. The parent is
+    /// looked for, and retention groups, by it.
+    pub source: Vec<String>,
+    /// The label, if the user gave one.
+    pub label: Option<String>,
+    /// The absolute paths that were saved.
+    pub paths: Vec<String>,
+    /// Tags, sorted, each once.
+    pub tags: Vec<String>,
+    /// Patterns that were left out.
+    pub excludes: Vec<String>,
+    /// Root page of the tree.
+    pub tree: BlobId,
+    /// Sums over the tree.
+    pub totals: Totals,
+    /// What the root directory itself was; `None` where the root is no directory of the source.
+    pub root: Option<Metadata>,
+    /// The snapshot that changes were looked for against.
+    pub parent: Option<SnapshotId>,
+    /// The snapshot this one was made from by an edit.
+    pub original: Option<SnapshotId>,
+    /// What made it: name and version.
+    pub program: String,
+    /// Names of the users that own something in it.
+    pub users: BTreeMap<u32, String>,
+    /// Names of the groups that own something in it.
+    pub groups: BTreeMap<u32, String>,
+    /// How it may be removed.
+    pub protection: Protection,
+    /// What the backup did.
+    pub summary: Summary,
+}
+
+/// How a snapshot may be removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Protection {
+    /// By any rule.
+    #[default]
+    None,
+    /// Not at all.
+    Forever,
+    /// Not before this moment, and by any rule from then on.
+    Until(Timestamp),
+}
+
+/// What a backup did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Summary {
+    /// When it began.
+    pub started: Timestamp,
+    /// When it ended.
+    pub ended: Timestamp,
+    /// Files that were not in the parent.
+    pub files_new: u64,
+    /// Files that differ from the parent's.
+    pub files_changed: u64,
+    /// Files as they were in the parent.
+    pub files_unmodified: u64,
+    /// Directories that were not in the parent.
+    pub directories_new: u64,
+    /// Directories that differ from the parent's, in themselves or in something below.
+    pub directories_changed: u64,
+    /// Directories as they were in the parent.
+    pub directories_unmodified: u64,
+    /// Bytes read from the source.
+    pub bytes_read: u64,
+    /// New data blobs.
+    pub data_blobs: u64,
+    /// New tree blobs.
+    pub tree_blobs: u64,
+    /// Plain bytes of the new blobs.
+    pub bytes_added: u64,
+    /// What they take in packs.
+    pub bytes_added_packed: u64,
+    /// Entries that could not be saved.
+    pub problems: u64,
+}
+
+/// All snapshots of a repository at one moment.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// Those that are committed, oldest first.
+    pub snapshots: Vec<(SnapshotId, Snapshot)>,
+    /// Bodies without a seal: of backups at work or cut short.
+    pub tentative: Vec<SnapshotId>,
+    /// What could not be read.
+    pub damaged: Vec<Error>,
+}
+
+impl Listing {
+    /// Reads all snapshots. One that vanishes meanwhile was forgotten and is passed over.
+    ///
+    /// # Errors
+    /// When the listing is not complete or the store fails; damage of single objects is told of in the result.
+    pub fn read(repository: &Repository) -> Result<Self> {
+        let mut listing = Self::default();
+        let mut bodies = BTreeSet::new();
+        let mut sealed = BTreeSet::new();
+        for info in repository.list(Place::Snapshots)? {
+            if info.size_bytes == SEAL_BYTES {
+                let seal = listing.take(repository.load::<Seal>(&info.name, ObjectKind::Seal))?;
+                sealed.extend(seal.into_iter().flat_map(|seal| seal.bodies));
+            } else {
+                bodies.insert(SnapshotId::from(info.name.id()));
+            }
+        }
+        for body in bodies {
+            if !sealed.contains(&body) {
+                listing.tentative.push(body);
+                continue;
+            }
+            if let Some(snapshot) = listing.take(load(repository, &body))? {
+                listing.snapshots.push((body, snapshot));
+            }
+        }
+        listing.snapshots.sort_by_key(|(id, snapshot)| (snapshot.time, *id));
+        Ok(listing)
+    }
+
+    /// Sorts a result into value, nothing and failure.
+    fn take<T>(&mut self, result: Result<T>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(error) if error.store_kind() == Some(StoreErrorKind::NotFound) => Ok(None),
+            Err(error) if error.is_damage() => {
+                self.damaged.push(error);
+                Ok(None)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The newest snapshot of this host and source.
+    #[must_use]
+    pub fn newest_of(&self, host: &str, source: &[String]) -> Option<&(SnapshotId, Snapshot)> {
+        self.snapshots.iter().rev().find(|(_, snapshot)| snapshot.host == host && snapshot.source == source)
+    }
+}
+
+/// Reads one snapshot body, committed or not.
+///
+/// # Errors
+/// When it is not there or damaged.
+pub fn load(repository: &Repository, id: &SnapshotId) -> Result<Snapshot> {
+    repository.load(&ObjectName::new(Place::Snapshots, *id), ObjectKind::Snapshot)
+}
