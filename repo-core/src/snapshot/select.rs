@@ -34,7 +34,10 @@ impl Filter {
 
 impl Listing {
     /// Those that `filter` accepts, oldest first.
-    pub fn select<'a>(&'a self, filter: &'a Filter) -> impl DoubleEndedIterator<Item = &'a (SnapshotId, Snapshot)> {
+    pub fn select<'a, 'f>(
+        &'a self,
+        filter: &'f Filter,
+    ) -> impl DoubleEndedIterator<Item = &'a (SnapshotId, Snapshot)> + use<'a, 'f> {
         self.snapshots.iter().filter(move |(_, snapshot)| filter.accepts(snapshot))
     }
 
