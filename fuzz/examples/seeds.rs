@@ -5,6 +5,7 @@ use std::{error::Error, fs, path::Path};
 
 use repo_core::{
     codec,
+    compress::{Compressor, Level},
     id::BlobId,
     limits,
     time::Timestamp,
@@ -50,6 +51,11 @@ fn main() -> Result<(), Box<dyn Error>> {
         write("name", number, name)?;
     }
     write("name", 5, &codec::encode(&name("encoded")))?;
+    let text: Vec<u8> = (0..1500_u32).map(|i| (i * i >> 5).to_le_bytes()[0]).collect();
+    write("chunker", 0, &[&[0x12, 3], text.as_slice()].concat())?;
+    let mut packed = Vec::new();
+    Compressor::new(Level::AUTO).compress(&[b'x'; 1000], &mut packed);
+    write("compress", 0, &[1000_u16.to_be_bytes().as_slice(), &packed].concat())?;
     write("aead", 0, b"\x05\x01some bytes to seal")?;
     write(
         "key_slot",
