@@ -41,7 +41,6 @@ impl Runtime for SystemRuntime {
         Timestamp::new(seconds, nanoseconds).unwrap_or_default()
     }
 
-    #[expect(clippy::disallowed_methods, reason = "the one place that asks the kernel for random bytes")]
     fn sleep_ms(&self, milliseconds: u64) {
         std::thread::sleep(std::time::Duration::from_millis(milliseconds));
     }

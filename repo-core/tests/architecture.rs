@@ -33,7 +33,7 @@ const NEIGHBOURS: [(&str, &[&str]); 9] = [
     ("tree::name", &["limits"]),
     ("tree::node", &["id", "limits", "time", "tree::name"]),
     ("pack", &["envelope"]),
-    ("index", &["envelope"]),
+    ("index", &["envelope", "pack"]),
     ("retention", &["snapshot"]),
 ];
 

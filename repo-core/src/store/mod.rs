@@ -147,7 +147,7 @@ pub struct Abilities {
 
 /// A store of whole, immutable objects.
 ///
-/// Obligations of every implementation, checked by the contract suite in [`testing`]:
+/// Obligations of every implementation, checked by the contract suite in `store::testing` (feature `test-support`):
 ///
 /// * When `put` returns without an error the object is durable (it survives a power cut) and visible to `get` and `list`
 ///   of every client, at the latest after [`Abilities::visibility_delay_ms`]. Before that it is not visible under its
