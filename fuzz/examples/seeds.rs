@@ -4,10 +4,17 @@
 use std::{error::Error, fs, path::Path};
 
 use repo_core::{
+    blob::{BlobKind, Compression},
     codec,
     compress::{Compressor, Level},
-    id::BlobId,
+    id::{BlobId, PackId, RepositoryId},
+    index::table::{FrameRow, LocationRow, PackRow},
     limits,
+    pack::directory::{PackBlob, PackDirectory, PackFrame},
+    repository::{
+        config::{Config, Parameters},
+        notes::Mark,
+    },
     time::Timestamp,
     tree::{
         EntryPage, PiecePage, TreeBlob,
@@ -56,6 +63,14 @@ fn main() -> Result<(), Box<dyn Error>> {
     let mut packed = Vec::new();
     Compressor::new(Level::AUTO).compress(&[b'x'; 1000], &mut packed);
     write("compress", 0, &[1000_u16.to_be_bytes().as_slice(), &packed].concat())?;
+    write("pack_directory", 0, &[100_000_u32.to_le_bytes().as_slice(), &codec::encode(&pack_directory())].concat())?;
+    write("index_table", 0, &index_table())?;
+    for (number, content) in [config(), mark()].iter().enumerate() {
+        write("sealed_object", number, content)?;
+    }
+    write("lists", 0, b"# comment\n*.o\n  !/a/**/[a-c]?\\*  \n$HOME/${nothing}x$$\n")?;
+    write("lists", 1, b"\xff\xfea\0/\0b\0\n\0")?;
+    write("lists", 2, b"/a b\0c\0")?;
     write("aead", 0, b"\x05\x01some bytes to seal")?;
     write(
         "key_slot",
@@ -139,4 +154,54 @@ fn entries() -> Vec<Entry> {
         entry("pieces", file(1_001_000, Content::Pieces(pieces()))),
         entry("socket", NodeKind::Socket),
     ]
+}
+
+fn pack_directory() -> PackDirectory {
+    let blob = |number, length_bytes| PackBlob { id: id(number), length_bytes };
+    let frames = vec![
+        PackFrame {
+            stored_bytes: 500,
+            plain_bytes: 1300,
+            compression: Compression::Zstd,
+            blobs: vec![blob(1, 300), blob(2, 1000)],
+        },
+        PackFrame { stored_bytes: 2016, plain_bytes: 2000, compression: Compression::Raw, blobs: vec![blob(3, 2000)] },
+    ];
+    PackDirectory { frames }
+}
+
+/// As `index_table` reads it: the four counts as bytes, then the tables.
+fn index_table() -> Vec<u8> {
+    let pack = PackRow {
+        id: PackId([4; 32]),
+        salt: [5; 32],
+        size_bytes: 4096,
+        first_frame: 0,
+        frames: 1,
+        kind: BlobKind::Data,
+    };
+    let frame =
+        FrameRow { pack: 0, offset_bytes: 48, stored_bytes: 500, plain_bytes: 1300, compression: Compression::Zstd };
+    let location = |offset_bytes, length_bytes| LocationRow { frame: 0, offset_bytes, length_bytes }.encode();
+    let parts: [&[u8]; 7] =
+        [&[2, 0, 1, 1], &id(1).0, &id(2).0, &location(0, 300), &location(300, 1000), &frame.encode(), &pack.encode()];
+    parts.concat()
+}
+
+/// As it lies under the seal of an object: packed length, plain length, compression, bytes.
+fn object_content<T: serde::Serialize>(choice: u8, value: &T) -> Vec<u8> {
+    let plain = codec::encode(value);
+    let length = u32::try_from(plain.len()).expect("seeds are short").to_le_bytes();
+    [[choice].as_slice(), &length, &length, &[0], &plain, &[0; 7]].concat()
+}
+
+fn config() -> Vec<u8> {
+    object_content(
+        0,
+        &Config::new(RepositoryId([9; 32]), Timestamp::from_seconds(1_700_000_000), Parameters::default()),
+    )
+}
+
+fn mark() -> Vec<u8> {
+    object_content(3, &Mark { packs: vec![PackId([4; 32]); 2], created: Timestamp::from_seconds(1_700_000_000) })
 }

@@ -5,8 +5,8 @@ use libfuzzer_sys::fuzz_target;
 use repo_core::{
     crypto::{
         kdf::KdfCost,
-        keys::MasterKey,
-        slot::{Slot, SlotInfo, unwrap, wrap},
+        keys::{Keys, MasterKey},
+        slot::{SLOT_BYTES, SlotInfo, info, unwrap, wrap},
     },
     id::RepositoryId,
     runtime::Runtime,
@@ -24,10 +24,15 @@ impl Runtime for Fixed {
     fn random(&self, into: &mut [u8]) {
         into.fill(5);
     }
+
+    fn sleep_ms(&self, _: u64) {}
 }
 
 /// Where the costs of the key derivation lie in a slot.
 const COSTS: std::ops::Range<usize> = 12..24;
+
+/// Where the description begins, which the password does not protect but the master key.
+const DESCRIPTION: usize = 168;
 
 /// Replaces costs that a reader accepts by cheap ones: what they cost is not what is tested.
 fn make_cheap(bytes: &mut [u8]) {
@@ -42,27 +47,25 @@ fn make_cheap(bytes: &mut [u8]) {
 }
 
 fuzz_target!(|input: &[u8]| {
+    let keys = Keys::new(MasterKey::from_bytes([1; 32]), RepositoryId([2; 32]));
     let mut bytes = input.to_vec();
     make_cheap(&mut bytes);
     assert!(unwrap(&bytes, b"password").is_err(), "bytes that nobody wrapped open");
+    assert!(info(&bytes, &keys).is_err(), "bytes that nobody wrapped tell who made them");
 
-    let slot = Slot {
-        master: MasterKey::from_bytes([1; 32]),
-        repository: RepositoryId([2; 32]),
-        info: SlotInfo {
-            created: Fixed.now(),
-            host: String::from_utf8_lossy(input).into_owned(),
-            user: "somebody".to_owned(),
-        },
-    };
-    let mut wrapped = wrap(&slot, b"password", KdfCost::TEST, &Fixed).expect("the costs are small");
-    assert_eq!(unwrap(&wrapped, b"password").expect("what was wrapped opens").repository, slot.repository);
+    let label = String::from_utf8_lossy(input).into_owned();
+    let made = SlotInfo { created: Fixed.now(), host: label, user: "somebody".to_owned() };
+    let mut wrapped = wrap(&keys, &made, b"password", KdfCost::TEST, &Fixed).expect("the costs are small");
+    assert_eq!(wrapped.len(), SLOT_BYTES);
+    assert_eq!(unwrap(&wrapped, b"password").expect("what was wrapped opens").repository, keys.repository());
+    assert!(made.host.starts_with(&info(&wrapped, &keys).expect("it was described").host));
 
     let [high, low, flip, ..] = input else { return };
     let position = usize::from(u16::from_be_bytes([*high, *low])) % wrapped.len();
     if *flip != 0 {
         wrapped[position] ^= flip;
-        if !COSTS.contains(&position) {
+        assert!(info(&wrapped, &keys).is_err(), "byte {position} may be changed");
+        if !COSTS.contains(&position) && position < DESCRIPTION {
             assert!(unwrap(&wrapped, b"password").is_err(), "byte {position} may be changed");
         }
     }
