@@ -2,6 +2,7 @@
 //!
 //! The numbers come from a separate program that was written after the rule in `repo_core::chunker`, and each test asks
 //! the crate `fastcdc` as well.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use repo_core::{
     chunker::{Chunker, ChunkerParameters},

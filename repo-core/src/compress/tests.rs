@@ -168,9 +168,10 @@ fn bombs_are_refused_without_room_for_them() {
     stream.set_pledged_src_size(Some(1 << 30)).unwrap();
     let mut anonymous = Vec::with_capacity(1 << 20);
     let mut without_size = zstd::stream::Encoder::new(&mut anonymous, 19).unwrap();
+    let zeros = vec![0; 1 << 20];
     for _ in 0..1 << 10 {
-        std::io::Write::write_all(&mut stream, &[0; 1 << 20]).unwrap();
-        std::io::Write::write_all(&mut without_size, &[0; 1 << 20]).unwrap();
+        std::io::Write::write_all(&mut stream, &zeros).unwrap();
+        std::io::Write::write_all(&mut without_size, &zeros).unwrap();
     }
     stream.finish().unwrap();
     without_size.finish().unwrap();
