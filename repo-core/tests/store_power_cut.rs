@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "also the helpers of a test may fail it and speak")]
 
-use std::{collections::BTreeMap, fs, path::Path};
+use std::{collections::BTreeMap, fs, path::Path, thread};
 
 use repo_core::{
     error::StoreErrorKind,
@@ -12,7 +12,8 @@ use repo_core::{
         testing::{
             Disk, check_store,
             contract::object,
-            disk::{Change, ChangeKind, IO_ERROR, NO_SPACE, NOT_KNOWN, READ_ONLY, power_cut},
+            disk::{Change, ChangeKind, IO_ERROR, NO_SPACE, NOT_KNOWN, READ_ONLY},
+            power_cut,
         },
     },
 };
@@ -160,7 +161,36 @@ fn what_was_acknowledged_survives_a_power_cut_at_any_moment() {
     println!("{} changes, {states} states", disk.log().len());
 }
 
-/// The test above can fail: without either sync it does.
+/// Writers beside each other, in one folder that none has made yet: who finds it there must not trust that it lasts.
+#[test]
+fn so_does_what_writers_beside_each_other_put() {
+    let [base, scratch] = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let disk = Disk::default();
+    let mut writer = Writer::new(&disk, base.path());
+    writer.store.create().unwrap();
+    let contents = (0..5000_u32).map(|number| number.to_le_bytes().repeat(10));
+    let packs: Vec<_> = contents.map(|bytes| (object(Place::Data, &bytes), bytes)).collect();
+    let packs: Vec<_> = packs.into_iter().filter(|(name, _)| name.id().0[0] == 7).take(6).collect();
+    let promises: Vec<Promise> = thread::scope(|scope| {
+        let putting: Vec<_> = packs
+            .iter()
+            .map(|(name, bytes)| {
+                let (disk, repository) = (&disk, base.path().join("parent/repository"));
+                scope.spawn(move || {
+                    // Each a process of its own, as far as it knows.
+                    disk.store(repository).put(name, bytes).unwrap();
+                    Promise { name: *name, present: true, from: disk.log().len(), until: usize::MAX }
+                })
+            })
+            .collect();
+        putting.into_iter().map(|putting| putting.join().unwrap()).collect()
+    });
+    writer.promises.extend(promises);
+    writer.contents.extend(packs);
+    writer.check_all_cuts(base.path(), scratch.path()).unwrap();
+}
+
+/// The tests above can fail: without either sync it does.
 #[test]
 fn a_missing_sync_is_noticed() {
     for kind in [ChangeKind::SyncFile, ChangeKind::SyncFolder] {
@@ -182,6 +212,10 @@ fn a_put_is_written_synced_renamed_and_its_folder_synced() {
     let store = disk.store(base.path());
     store.create().unwrap();
     let before = disk.log().len();
+    for folder in Place::HASHED.map(|place| base.path().join(place.name())) {
+        let made = disk.log().iter().position(|change| *change == Change::MakeFolder(folder.clone())).unwrap();
+        assert!(disk.log()[made..].contains(&Change::SyncFolder(folder)));
+    }
     let name = object(Place::Data, b"a pack");
     store.put(&name, b"a pack").unwrap();
     let log = disk.log();

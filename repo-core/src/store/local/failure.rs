@@ -51,3 +51,28 @@ pub(super) fn is_missing(error: &io::Error) -> bool {
 pub(super) fn is_denied(error: &io::Error) -> bool {
     kind_of(error) == StoreErrorKind::Denied
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_sorted_by_what_can_be_done() {
+        for (errno, kind) in [
+            (Errno::NOSPC, StoreErrorKind::NoSpace),
+            (Errno::DQUOT, StoreErrorKind::NoSpace),
+            (Errno::ROFS, StoreErrorKind::Denied),
+            (Errno::ACCESS, StoreErrorKind::Denied),
+            (Errno::PERM, StoreErrorKind::Denied),
+            (Errno::NOENT, StoreErrorKind::NotFound),
+            (Errno::EXIST, StoreErrorKind::Exists),
+            (Errno::IO, StoreErrorKind::Permanent),
+            (Errno::FBIG, StoreErrorKind::Permanent),
+            (Errno::MFILE, StoreErrorKind::Permanent),
+            (Errno::STALE, StoreErrorKind::Retry),
+            (Errno::TIMEDOUT, StoreErrorKind::Retry),
+        ] {
+            assert_eq!(Failure::from(io::Error::from(errno)).kind, kind, "{errno}");
+        }
+    }
+}

@@ -147,3 +147,24 @@ pub(super) fn patiently<T>(mut operation: impl FnMut() -> Result<T, Errno>) -> i
     }
     Err(Errno::AGAIN.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn signals_and_short_business_are_waited_for_and_no_more() {
+        let after = |errors: usize, errno| {
+            let mut calls = 0;
+            patiently(|| {
+                calls += 1;
+                if calls > errors { Ok(calls) } else { Err(errno) }
+            })
+            .map_err(|error| Errno::from_io_error(&error))
+        };
+        assert_eq!(after(1000, Errno::INTR), Ok(1001));
+        assert_eq!(after(3, Errno::AGAIN), Ok(4));
+        assert_eq!(after(BUSY_TRIES, Errno::AGAIN), Err(Some(Errno::AGAIN)));
+        assert_eq!(after(1, Errno::IO), Err(Some(Errno::IO)));
+    }
+}

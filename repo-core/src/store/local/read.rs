@@ -73,3 +73,34 @@ fn fill(file: &OwnedFd, offset_bytes: u64, length: usize, into: &mut Vec<u8>) ->
     into.truncate(length);
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+    use crate::error::StoreErrorKind;
+
+    /// Somebody cuts the file between the question for its size and the reading.
+    #[test]
+    fn a_file_that_shrinks_is_damage() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&[7; 1000]).unwrap();
+        let file = OwnedFd::from(file);
+        for into in [Vec::new(), vec![1; 5], vec![1; 5000], Vec::with_capacity(100_000)] {
+            for (offset_bytes, length) in [(0, 1001), (999, 2), (1000, 1), (5000, 1)] {
+                let failure = fill(&file, offset_bytes, length, &mut into.clone()).err().unwrap();
+                assert_eq!(failure.kind, StoreErrorKind::Damage);
+            }
+            let mut into = into;
+            assert!(fill(&file, 1, 999, &mut into).is_ok() && into == [7; 999]);
+        }
+    }
+
+    #[test]
+    fn memory_that_cannot_be_had_is_an_error() {
+        let file = OwnedFd::from(tempfile::tempfile().unwrap());
+        let failure = fill(&file, 0, usize::MAX / 2, &mut Vec::new()).err().unwrap();
+        assert_eq!(failure.kind, StoreErrorKind::Permanent);
+    }
+}
