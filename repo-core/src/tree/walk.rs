@@ -85,6 +85,7 @@ pub fn walk(
         if levels.len() >= limits::TREE_DEPTH_MAX {
             let damage = Damage::new(format_args!("tree blob {tree}"), "directories are nested too deep");
             visit(&path, Visit::Unreadable(damage.into()))?;
+            visit(&path, Visit::Leave(&entry))?;
             continue;
         }
         match DirectoryEntries::open(blobs, tree) {

@@ -1,0 +1,173 @@
+//! Reads back what was restored and holds every piece against its id.
+
+use std::{
+    collections::HashSet,
+    sync::{Mutex, PoisonError},
+    thread,
+};
+
+use super::{context::Context, report::add};
+use crate::{
+    blob::BlobKind,
+    error::Result,
+    id::BlobId,
+    limits,
+    sink::{ExistingKind, Sink, SinkError},
+    tree::{
+        content::Pieces,
+        name::Name,
+        node::{Content, NodeKind, Piece},
+        walk::{Descend, Visit, walk},
+    },
+};
+
+/// Pieces that one thread compares at a time, and that are planned before the threads begin.
+const PIECES_PER_ITEM: usize = 1024;
+const PIECES_PER_BATCH: usize = 256 << 10;
+
+/// Consecutive pieces of a file in the target.
+struct Item<S: Sink> {
+    path: Vec<u8>,
+    directory: S::Directory,
+    name: Name,
+    size_bytes: u64,
+    offset_bytes: u64,
+    pieces: Vec<Piece>,
+}
+
+/// Compares every selected file that was written or found equal with the snapshot.
+///
+/// # Errors
+/// When everything has to stop.
+pub(super) fn verify<S: Sink>(context: &Context<'_, S>, tree: &BlobId) -> Result<()> {
+    let unverified: HashSet<u64> =
+        context.unverified.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
+    let Ok(Some(root)) = context.sink.open_root() else { return Ok(()) };
+    let mut directories = vec![Some(root)];
+    let mut ordinal = 0;
+    let mut batch = Batch { context, items: Vec::new(), pieces: 0 };
+    walk(context.blobs, tree, &mut |path, visit| {
+        context.check()?;
+        let entry = match visit {
+            Visit::Entry(entry) => entry,
+            Visit::Leave(_) => {
+                directories.pop();
+                return Ok(Descend::Past);
+            }
+            // The restore itself told of it.
+            Visit::Unreadable(_) => return Ok(Descend::Past),
+        };
+        let selection = context.select.select(path, matches!(entry.node.kind, NodeKind::Directory { .. }));
+        match &entry.node.kind {
+            NodeKind::Directory { .. } if selection.restore || selection.descend => {
+                let parent = directories.last().and_then(Option::as_ref);
+                let here = parent.and_then(|parent| context.sink.open_directory(parent, &entry.name, false).ok());
+                directories.push(here);
+                return Ok(Descend::Into);
+            }
+            NodeKind::File { size_bytes, content } if selection.restore => {
+                let is_verified = !unverified.contains(&ordinal);
+                ordinal += 1;
+                if is_verified && let Some(Some(directory)) = directories.last() {
+                    batch.add(path, directory, &entry.name, *size_bytes, content);
+                }
+            }
+            _ => {}
+        }
+        Ok(Descend::Past)
+    })?;
+    batch.run();
+    context.check()
+}
+
+struct Batch<'a, S: Sink> {
+    context: &'a Context<'a, S>,
+    items: Vec<Item<S>>,
+    pieces: usize,
+}
+
+impl<S: Sink> Batch<'_, S> {
+    fn add(&mut self, path: &[u8], directory: &S::Directory, name: &Name, size_bytes: u64, content: &Content) {
+        let begin = |offset_bytes| Item {
+            path: path.to_vec(),
+            directory: directory.clone(),
+            name: name.clone(),
+            size_bytes,
+            offset_bytes,
+            pieces: Vec::new(),
+        };
+        let mut item = begin(0);
+        let mut at = 0;
+        for piece in Pieces::new(self.context.blobs, content, size_bytes) {
+            // The restore itself told of what cannot be read.
+            let Ok(piece) = piece else { return };
+            item.pieces.push(piece);
+            at += piece.length_bytes();
+            if item.pieces.len() >= PIECES_PER_ITEM {
+                self.push(std::mem::replace(&mut item, begin(at)));
+            }
+        }
+        if !item.pieces.is_empty() || size_bytes == 0 {
+            self.push(item);
+        }
+    }
+
+    fn push(&mut self, item: Item<S>) {
+        self.pieces += item.pieces.len() + 1;
+        self.items.push(item);
+        if self.pieces >= PIECES_PER_BATCH {
+            self.run();
+        }
+    }
+
+    fn run(&mut self) {
+        self.pieces = 0;
+        let (context, items) = (self.context, Mutex::new(std::mem::take(&mut self.items)));
+        thread::scope(|scope| {
+            for _ in 0..context.options.thread_count() {
+                scope.spawn(|| {
+                    let mut buffer = Vec::new();
+                    while !context.stopped() {
+                        let item = items.lock().unwrap_or_else(PoisonError::into_inner).pop();
+                        let Some(item) = item else { break };
+                        verify_item(context, item, &mut buffer);
+                    }
+                });
+            }
+        });
+    }
+}
+
+fn verify_item<S: Sink>(context: &Context<'_, S>, item: Item<S>, buffer: &mut Vec<u8>) {
+    match is_same(context, &item, buffer) {
+        Ok(true) => add(&context.tally.bytes_verified, item.pieces.iter().map(Piece::length_bytes).sum()),
+        Ok(false) => context.problem(item.path, "verify", "what is in the target is not what the snapshot has"),
+        Err(error) => context.problem(item.path, "verify", error.to_string()),
+    }
+}
+
+fn is_same<S: Sink>(context: &Context<'_, S>, item: &Item<S>, buffer: &mut Vec<u8>) -> Result<bool, SinkError> {
+    let sink = context.sink;
+    let there = sink.stat(&item.directory, &item.name)?;
+    let Some(there) = there.filter(|there| there.kind == ExistingKind::File && there.size_bytes == item.size_bytes)
+    else {
+        return Ok(false);
+    };
+    let file = sink.open(&item.directory, &item.name, there.identity, false)?;
+    let mut at = item.offset_bytes;
+    for piece in &item.pieces {
+        let same = match piece {
+            Piece::Data { blob, length_bytes } => {
+                let length = (*length_bytes as usize).min(limits::BLOB_BYTES_MAX);
+                buffer.resize(length, 0);
+                sink.read_at(&file, at, buffer)? == length && context.blobs.blob_id(BlobKind::Data, buffer) == *blob
+            }
+            Piece::Hole { length_bytes } => sink.is_hole(&file, at, *length_bytes)?,
+        };
+        if !same {
+            return Ok(false);
+        }
+        at += piece.length_bytes();
+    }
+    Ok(true)
+}

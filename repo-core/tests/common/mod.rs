@@ -1,0 +1,7 @@
+//! What several integration tests share.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "every test uses a part of it")]
+
+pub mod compare;
+pub mod memory_blobs;
+pub mod sample;
+pub mod snapshot_of;
