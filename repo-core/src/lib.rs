@@ -2,6 +2,7 @@
 //!
 //! The layers, lower ones knowing nothing of higher ones, are described in `docs/architecture.md` and held by a test.
 
+pub mod backup;
 pub mod blob;
 pub mod chunker;
 pub mod codec;

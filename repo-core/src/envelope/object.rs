@@ -28,7 +28,7 @@ const SEAL_PLAIN_BYTES: usize = 500;
 /// Stored size of every seal. Seals and snapshot bodies lie side by side; this size tells them apart without a look inside.
 pub const SEAL_BYTES: u64 = (HEADER_BYTES + SEAL_PLAIN_BYTES + TAG_BYTES) as u64;
 
-const _: () = assert!(SEAL_PLAIN_BYTES % STEP_BYTES != 0);
+const _: () = assert!(!SEAL_PLAIN_BYTES.is_multiple_of(STEP_BYTES));
 const _: () = assert!(SEAL_PLAIN_BYTES >= PREFIX_BYTES + 1 + 32 * limits::SEAL_BODIES_MAX);
 
 /// Seals a value as a new object.

@@ -89,7 +89,7 @@ impl Repository {
             let kind = bytes.get(MAGIC.len() + 2).copied().and_then(ObjectKind::from_byte);
             match kind {
                 Some(ObjectKind::Session) => {
-                    notes.sessions.push((id, self.open_note(ObjectKind::Session, &bytes, &info.name)?))
+                    notes.sessions.push((id, self.open_note(ObjectKind::Session, &bytes, &info.name)?));
                 }
                 Some(ObjectKind::Mark) => notes.marks.push((id, self.open_note(ObjectKind::Mark, &bytes, &info.name)?)),
                 Some(ObjectKind::ExpireNote) => {

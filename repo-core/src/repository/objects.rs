@@ -25,6 +25,14 @@ impl Repository {
         Ok(id)
     }
 
+    /// Stores bytes under a name that is their hash.
+    ///
+    /// # Errors
+    /// When they cannot be stored.
+    pub fn put_object(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
+        put_hashed(self.store(), name, bytes)
+    }
+
     /// Reads the object of this name.
     ///
     /// # Errors

@@ -117,9 +117,12 @@ impl ReadFrames for BlobReader {
     }
 }
 
+/// When a frame was used last, and its plain bytes.
+type CachedFrame = (u64, Arc<Vec<u8>>);
+
 /// Frames used last, bounded in bytes.
 struct FrameCache {
-    frames: HashMap<(PackId, u32), (u64, Arc<Vec<u8>>)>,
+    frames: HashMap<(PackId, u32), CachedFrame>,
     bytes: usize,
     bytes_max: usize,
     clock: u64,

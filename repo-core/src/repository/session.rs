@@ -227,7 +227,7 @@ impl Session {
     ///
     /// # Errors
     /// The first failure of the session.
-    pub(super) fn flush(&self) -> Result<()> {
+    pub fn flush(&self) -> Result<()> {
         let mut tree = lock(&self.tree);
         self.store_frame(&mut tree)?;
         drop(tree);
@@ -280,6 +280,18 @@ impl Session {
         let distrusted = shared.distrusted.read().unwrap_or_else(PoisonError::into_inner);
         needed.retain(|pack| !distrusted.contains(pack));
         needed
+    }
+
+    /// Whether this session has stored the pack, so that it is among those the snapshot will need.
+    #[must_use]
+    pub fn has_stored(&self, pack: &PackId) -> bool {
+        lock(&self.shared.stored).packs.contains(pack)
+    }
+
+    /// The first failure of the session, for whoever was only told that there was one.
+    #[must_use]
+    pub fn take_failure(&self) -> Option<Error> {
+        lock(&self.shared.failure).take()
     }
 
     /// From now on what lies in these packs does not count as stored.

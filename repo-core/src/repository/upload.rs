@@ -38,10 +38,8 @@ impl Uploader {
         let (queue, receiver) = sync_channel::<PackBuilder>(0);
         let receiver = Arc::new(Mutex::new(receiver));
         let state = Arc::new(State::default());
-        let count = match shared.dry_run {
-            true => 0,
-            false => shared.repository.store().abilities().connections.clamp(1, THREADS_MAX),
-        };
+        let wanted = shared.repository.store().abilities().connections;
+        let count = if shared.dry_run { 0 } else { wanted.clamp(1, THREADS_MAX) };
         let threads = (0..count)
             .map(|_| {
                 let (shared, state, receiver) = (Arc::clone(shared), Arc::clone(&state), Arc::clone(&receiver));

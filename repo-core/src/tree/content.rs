@@ -70,7 +70,7 @@ impl ContentWriter {
 /// last item is an error that says it is not.
 pub struct Pieces<'a> {
     blobs: &'a dyn ReadBlobs,
-    pieces: std::vec::IntoIter<Piece>,
+    ready: std::vec::IntoIter<Piece>,
     pages: Vec<std::vec::IntoIter<PiecePage>>,
     /// The list's root, not yet read.
     root: Option<BlobId>,
@@ -96,7 +96,7 @@ impl<'a> Pieces<'a> {
         };
         Self {
             blobs,
-            pieces: pieces.into_iter(),
+            ready: pieces.into_iter(),
             pages: Vec::new(),
             root,
             list: root,
@@ -106,9 +106,22 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    fn load(&mut self, page: &BlobId) -> Result<()> {
-        match TreeBlob::read(self.blobs, page, &mut self.scratch)? {
-            TreeBlob::Pieces(pieces) => self.pieces = pieces.into_iter(),
+    /// Loads a page that covers `length_bytes` of the file. That every page covers what its parent says, and something, keeps pages
+    /// made to deceive from naming each other without end.
+    fn load(&mut self, page: &BlobId, length_bytes: u64) -> Result<()> {
+        let blob = TreeBlob::read(self.blobs, page, &mut self.scratch)?;
+        let mut lengths: Box<dyn Iterator<Item = u64>> = match &blob {
+            TreeBlob::Pieces(pieces) => Box::new(pieces.iter().map(Piece::length_bytes)),
+            TreeBlob::PiecePages(pages) => Box::new(pages.iter().map(|page| page.length_bytes)),
+            TreeBlob::Entries(_) | TreeBlob::EntryPages(_) => Box::new(std::iter::empty()),
+        };
+        let sum = lengths.try_fold(0u64, |sum, length| sum.checked_add(length).filter(|_| length > 0));
+        drop(lengths);
+        if sum != Some(length_bytes) {
+            return Err(damaged(page, "it does not cover as much of the file as it should").into());
+        }
+        match blob {
+            TreeBlob::Pieces(pieces) => self.ready = pieces.into_iter(),
             TreeBlob::PiecePages(pages) => {
                 if pages.is_empty() || self.pages.len() >= usize::from(limits::PAGE_LEVELS_MAX) {
                     return Err(damaged(page, "an empty page of pages, or too many levels").into());
@@ -124,11 +137,11 @@ impl<'a> Pieces<'a> {
 
     fn advance(&mut self) -> Option<Result<()>> {
         if let Some(root) = self.root.take() {
-            return Some(self.load(&root));
+            return Some(self.load(&root, self.left_bytes));
         }
         loop {
             match self.pages.last_mut()?.next() {
-                Some(page) => return Some(self.load(&page.page)),
+                Some(page) => return Some(self.load(&page.page, page.length_bytes)),
                 None => {
                     self.pages.pop();
                 }
@@ -136,13 +149,13 @@ impl<'a> Pieces<'a> {
         }
     }
 
-    fn fail(&mut self, reason: &str) -> Option<Result<Piece>> {
+    fn fail(&mut self, reason: &str) -> Result<Piece> {
         self.done = true;
         let damage = match &self.list {
             Some(list) => damaged(list, reason),
             None => Damage::new("a file's entry", reason),
         };
-        Some(Err(damage.into()))
+        Err(damage.into())
     }
 }
 
@@ -151,7 +164,7 @@ impl Iterator for Pieces<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         while !self.done {
-            let Some(piece) = self.pieces.next() else {
+            let Some(piece) = self.ready.next() else {
                 match self.advance() {
                     Some(Ok(())) => continue,
                     Some(Err(error)) => {
@@ -159,18 +172,18 @@ impl Iterator for Pieces<'_> {
                         return Some(Err(error));
                     }
                     None if self.left_bytes == 0 => return None,
-                    None => return self.fail("the pieces are shorter than the file"),
+                    None => return Some(self.fail("the pieces are shorter than the file")),
                 }
             };
             let length_bytes = piece.length_bytes();
             if length_bytes == 0 {
-                return self.fail("a piece is empty");
+                return Some(self.fail("a piece is empty"));
             }
             if matches!(piece, Piece::Data { .. }) && length_bytes > limits::BLOB_BYTES_MAX as u64 {
-                return self.fail("a piece is longer than a blob can be");
+                return Some(self.fail("a piece is longer than a blob can be"));
             }
             let Some(left_bytes) = self.left_bytes.checked_sub(length_bytes) else {
-                return self.fail("the pieces are longer than the file");
+                return Some(self.fail("the pieces are longer than the file"));
             };
             self.left_bytes = left_bytes;
             return Some(Ok(piece));

@@ -60,8 +60,14 @@ pub struct DirectoryEntries<'a> {
     pages: Vec<std::vec::IntoIter<EntryPage>>,
     last: Option<Name>,
     page: BlobId,
+    /// Parts that could not be read.
+    failures: usize,
     scratch: Vec<u8>,
 }
+
+/// Most parts of one directory that may be unreadable before the rest is given up: pages made to deceive could otherwise name each
+/// other without end.
+const FAILURES_MAX: usize = 10_000;
 
 impl<'a> DirectoryEntries<'a> {
     /// Reads a directory's root page.
@@ -75,6 +81,7 @@ impl<'a> DirectoryEntries<'a> {
             pages: Vec::new(),
             last: None,
             page: *tree,
+            failures: 0,
             scratch: Vec::new(),
         };
         entries.load(tree, None)?;
@@ -111,6 +118,10 @@ impl<'a> DirectoryEntries<'a> {
     fn advance(&mut self) -> Option<Result<()>> {
         loop {
             match self.pages.last_mut()?.next() {
+                Some(page) if self.last.as_ref().is_some_and(|last| *last >= page.first) => {
+                    let reason = format!("a page before \"{}\" is out of order or there twice", page.first);
+                    return Some(Err(damaged(&self.page, reason).into()));
+                }
                 Some(page) => return Some(self.load(&page.page, Some(&page.first))),
                 None => {
                     self.pages.pop();
@@ -128,7 +139,13 @@ impl Iterator for DirectoryEntries<'_> {
             let Some(entry) = self.entries.next() else {
                 match self.advance()? {
                     Ok(()) => continue,
-                    Err(error) => return Some(Err(error)),
+                    Err(error) => {
+                        self.failures += 1;
+                        if self.failures >= FAILURES_MAX {
+                            self.pages.clear();
+                        }
+                        return Some(Err(error));
+                    }
                 }
             };
             if self.last.as_ref().is_some_and(|last| *last >= entry.name) {

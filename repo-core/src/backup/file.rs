@@ -1,0 +1,187 @@
+//! Reading files: cutting, hashing, and storing what is new.
+
+use std::sync::{Arc, PoisonError};
+
+use crate::{
+    backup::{
+        assembly::OpenDirectory,
+        engine::{Engine, Task},
+        large::{LargeFile, Segment},
+        metadata::metadata,
+    },
+    blob::BlobKind,
+    error::Result,
+    limits,
+    progress::{Outcome, Problem},
+    repository::session::FrameWriter,
+    source::{FileReader, Part, SourceError, Stat},
+    tree::{
+        content::ContentWriter,
+        name::Name,
+        node::{Content, Entry, Node, NodeKind, Piece, Xattr},
+    },
+};
+
+/// Bytes that are read of a file before it counts as large, and several threads share the work.
+const READ_BYTES: usize = 4 << 20;
+
+/// A file up to this length is one blob, and need not be cut.
+const WHOLE_BYTES: usize = 32 << 10;
+
+/// A file to be read.
+pub(super) struct FileJob {
+    pub(super) directory: Arc<OpenDirectory>,
+    pub(super) position: usize,
+    pub(super) name: Name,
+    /// What it was when the directory was looked through.
+    pub(super) stat: Stat,
+    /// New, or changed.
+    pub(super) outcome: Outcome,
+}
+
+impl FileJob {
+    /// Puts the finished file into its directory.
+    pub(super) fn complete(
+        self,
+        engine: &Engine<'_>,
+        content: (Content, u64),
+        stat: &Stat,
+        xattrs: Vec<Xattr>,
+        told_bytes: u64,
+    ) -> Result<()> {
+        let (content, size_bytes) = content;
+        self.warn_if_changed(engine, stat, size_bytes);
+        let node = Node {
+            kind: NodeKind::File { size_bytes, content },
+            metadata: metadata(stat, xattrs, engine.options.with_atime),
+        };
+        engine.owner(stat);
+        engine.done(&self.directory, &self.name, self.outcome, told_bytes, size_bytes);
+        self.directory.put(engine, self.position, Some(Entry { name: self.name, node }))
+    }
+
+    /// Leaves the file out and tells why.
+    pub(super) fn fail(self, engine: &Engine<'_>, error: SourceError) -> Result<()> {
+        engine.source_error(error)?;
+        self.directory.put(engine, self.position, None)
+    }
+
+    /// What was stored is what was read, but it may be a mixture of two states that never were.
+    fn warn_if_changed(&self, engine: &Engine<'_>, after: &Stat, read_bytes: u64) {
+        let before = &self.stat;
+        let is_stream = before.inode == 0 && before.size_bytes == 0;
+        let changed = after.modified != before.modified || after.size_bytes != before.size_bytes;
+        if !is_stream && (changed || after.size_bytes != read_bytes) {
+            let path = self.directory.source.path_of(&self.name);
+            let message = "it changed while it was read; what was read is stored".into();
+            engine.tally.problem(Problem { path, during: "read a steady state of", message }, engine.progress);
+        }
+    }
+}
+
+/// What a thread keeps for reading files.
+pub(super) struct FileWorker<'e, 'a> {
+    engine: &'e Engine<'a>,
+    frames: FrameWriter<'a>,
+    buffer: Vec<u8>,
+}
+
+impl<'e, 'a> FileWorker<'e, 'a> {
+    pub(super) fn new(engine: &'e Engine<'a>) -> Self {
+        Self { engine, frames: engine.session.frame_writer(BlobKind::Data), buffer: Vec::new() }
+    }
+
+    /// Stores what is left in the thread's frame.
+    pub(super) fn finish(mut self) -> Result<()> {
+        self.frames.flush()
+    }
+
+    /// Reads a file. One that turns out large is handed on.
+    pub(super) fn file(&mut self, job: FileJob) -> Result<()> {
+        let mut reader = match job.directory.source.file(&job.name, &job.stat) {
+            Ok(reader) => reader,
+            Err(error) => return job.fail(self.engine, error),
+        };
+        let mut content = ContentWriter::default();
+        self.buffer.clear();
+        self.buffer.reserve_exact(READ_BYTES);
+        loop {
+            let room = self.buffer.capacity() - self.buffer.len();
+            if room == 0 {
+                self.hand_on(job, reader, content);
+                return Ok(());
+            }
+            match reader.read(room, &mut self.buffer) {
+                Ok(Part::Data(_)) => {}
+                Ok(Part::Hole(length_bytes)) => {
+                    self.store_extent(&mut content)?;
+                    content.push(Piece::Hole { length_bytes }, self.engine.session)?;
+                }
+                Ok(Part::End) => break,
+                Err(error) => return job.fail(self.engine, error),
+            }
+        }
+        self.store_extent(&mut content)?;
+        match reader.finish() {
+            Ok((stat, xattrs)) => job.complete(self.engine, content.finish(self.engine.session)?, &stat, xattrs, 0),
+            Err(error) => job.fail(self.engine, error),
+        }
+    }
+
+    /// Cuts and stores all bytes that were read up to a hole or the end.
+    fn store_extent(&mut self, content: &mut ContentWriter) -> Result<()> {
+        let buffer = std::mem::take(&mut self.buffer);
+        self.engine.tally.read(buffer.len() as u64);
+        let result = if buffer.len() <= WHOLE_BYTES.min(self.engine.chunker.parameters().min_bytes as usize) {
+            self.store_chunk(&buffer, content)
+        } else {
+            self.engine.chunker.chunks(&buffer).try_for_each(|chunk| self.store_chunk(chunk, content))
+        };
+        self.buffer = buffer;
+        self.buffer.clear();
+        result
+    }
+
+    fn store_chunk(&mut self, chunk: &[u8], content: &mut ContentWriter) -> Result<()> {
+        match self.store_blob(chunk)? {
+            Some(piece) => content.push(piece, self.engine.session),
+            None => Ok(()),
+        }
+    }
+
+    /// Stores a chunk unless it is known; nothing for an empty one.
+    fn store_blob(&mut self, chunk: &[u8]) -> Result<Option<Piece>> {
+        if chunk.is_empty() {
+            return Ok(None);
+        }
+        let blob = self.engine.session.repository().keys().blob_id(BlobKind::Data, chunk);
+        if self.engine.session.claim(BlobKind::Data, &blob) {
+            self.frames.add(blob, chunk)?;
+        }
+        debug_assert!(chunk.len() <= limits::BLOB_BYTES_MAX, "the chunker's parameters are bounded");
+        Ok(Some(Piece::Data { blob, length_bytes: u32::try_from(chunk.len()).unwrap_or(u32::MAX) }))
+    }
+
+    /// Makes a large file of one whose beginning is in the buffer.
+    fn hand_on(&mut self, job: FileJob, reader: Box<dyn FileReader>, content: ContentWriter) {
+        let beginning = std::mem::take(&mut self.buffer);
+        let large = LargeFile::new(job, reader, content, beginning);
+        self.engine.queue.push_next(Task::Large(Box::new(large)));
+    }
+
+    /// Hashes and stores a part of a large file.
+    pub(super) fn segment(&mut self, segment: Segment) -> Result<()> {
+        self.engine.cancel.check()?;
+        let mut pieces = Vec::with_capacity(segment.ends.len());
+        let mut start = 0;
+        for end in &segment.ends {
+            pieces.extend(self.store_blob(segment.bytes.get(start..*end).unwrap_or_default())?);
+            start = *end;
+        }
+        self.engine.progress.done(0, start as u64);
+        self.engine.tally.read(start as u64);
+        segment.file.put(self.engine, segment.number, pieces)?;
+        self.engine.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(segment.bytes);
+        Ok(())
+    }
+}

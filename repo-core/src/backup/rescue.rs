@@ -1,0 +1,94 @@
+//! Storing again what lies in packs that a pruner has condemned while the snapshot was made.
+
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
+
+use crate::{
+    blob::{BlobKind, ReadBlobs, WriteBlobs},
+    error::{Error, Result},
+    id::{BlobId, PackId},
+    index::set::IndexSet,
+    repository::{reader::BlobReader, session::Session},
+    tree::{
+        TreeBlob,
+        node::{Content, NodeKind, Piece},
+    },
+};
+/// Walks the new snapshot's tree and stores again every blob of it that has no copy outside `lost`. Condemned packs are still
+/// readable until they are deleted; what is gone already cannot be saved.
+///
+/// # Errors
+/// [`Error::PrunedAway`] when something is gone; the next backup will store it anew.
+pub(super) fn store_again(session: &Session, tree: &BlobId, lost: &BTreeSet<PackId>) -> Result<()> {
+    let repository = session.repository();
+    let index = Arc::new(IndexSet::load(repository.store(), repository.keys(), None)?);
+    let reader = BlobReader::new(Arc::clone(repository), Arc::clone(&index), crate::repository::reader::CACHE_BYTES);
+    let mut rescue = Rescue { session, index, reader, lost, seen: HashSet::new(), bytes: Vec::new() };
+    let mut pages = vec![*tree];
+    while let Some(page) = pages.pop() {
+        if !rescue.save(BlobKind::Tree, &page)? {
+            continue;
+        }
+        match TreeBlob::read(&rescue.reader, &page, &mut Vec::new()).map_err(gone)? {
+            TreeBlob::Entries(entries) => {
+                for entry in entries {
+                    match entry.node.kind {
+                        NodeKind::Directory { tree, .. } => pages.push(tree),
+                        NodeKind::File { content: Content::List(root), .. } => pages.push(root),
+                        NodeKind::File { content: Content::Blob(blob), .. } => {
+                            rescue.save(BlobKind::Data, &blob)?;
+                        }
+                        NodeKind::File { content: Content::Pieces(pieces), .. } => rescue.pieces(&pieces)?,
+                        _ => {}
+                    }
+                }
+            }
+            TreeBlob::EntryPages(below) => pages.extend(below.into_iter().map(|page| page.page)),
+            TreeBlob::Pieces(pieces) => rescue.pieces(&pieces)?,
+            TreeBlob::PiecePages(below) => pages.extend(below.into_iter().map(|page| page.page)),
+        }
+    }
+    Ok(())
+}
+
+struct Rescue<'a> {
+    session: &'a Session,
+    /// The index as it is now, with what this session has stored.
+    index: Arc<IndexSet>,
+    reader: BlobReader,
+    lost: &'a BTreeSet<PackId>,
+    seen: HashSet<BlobId>,
+    bytes: Vec<u8>,
+}
+
+impl Rescue<'_> {
+    fn pieces(&mut self, pieces: &[Piece]) -> Result<()> {
+        for piece in pieces {
+            if let Piece::Data { blob, .. } = piece {
+                self.save(BlobKind::Data, blob)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes sure of one blob; whether this was the first time it was met.
+    fn save(&mut self, kind: BlobKind, id: &BlobId) -> Result<bool> {
+        if !self.seen.insert(*id) {
+            return Ok(false);
+        }
+        // A copy counts if this session will claim its pack: one it found by its own index, or one it stored itself.
+        let stored = |pack: &PackId| self.session.has_stored(pack) && !self.lost.contains(pack);
+        if !self.session.need(kind, id) && self.index.find_where(kind, id, stored).is_none() {
+            self.reader.read_blob(kind, id, &mut self.bytes).map_err(gone)?;
+            self.session.write_blob(kind, &self.bytes)?;
+        }
+        Ok(true)
+    }
+}
+
+/// What cannot be read any more has been pruned; everything else is what it is.
+fn gone(error: Error) -> Error {
+    if error.is_damage() { Error::PrunedAway } else { error }
+}
