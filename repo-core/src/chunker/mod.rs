@@ -123,27 +123,30 @@ impl Chunker {
     /// One byte at a time, each hash waits for the one before. Here a step of four bytes shifts the hash once and
     /// adds table entries that are shifted already, so that only a shift and an addition wait, and tests each of the
     /// four sums with the mask shifted as they are. The free bits above the masks are what makes that the same.
-    #[inline]
+    ///
+    /// Kept out of line and with the places of a step read one by one: both forms together compile to a loop that is a
+    /// quarter faster.
+    #[inline(never)]
     fn scan(&self, bytes: &[u8], hash: &mut u64, mask: u64) -> Option<usize> {
         let [by_3, by_2, by_1, by_0] = &**self.tables;
         let (steps, rest) = bytes.as_chunks::<STEP_BYTES>();
         let mut h = *hash;
-        for (step, &[a, b, c, d]) in steps.iter().enumerate() {
-            let before = h << 4;
-            let sum = by_3[usize::from(a)];
-            if before.wrapping_add(sum) & mask << 3 == 0 {
+        for (step, places) in steps.iter().enumerate() {
+            h <<= STEP_BYTES;
+            let mut sum = by_3[usize::from(places[0])];
+            if h.wrapping_add(sum) & mask << 3 == 0 {
                 return Some(step * STEP_BYTES);
             }
-            let sum = sum.wrapping_add(by_2[usize::from(b)]);
-            if before.wrapping_add(sum) & mask << 2 == 0 {
+            sum = sum.wrapping_add(by_2[usize::from(places[1])]);
+            if h.wrapping_add(sum) & mask << 2 == 0 {
                 return Some(step * STEP_BYTES + 1);
             }
-            let sum = sum.wrapping_add(by_1[usize::from(c)]);
-            if before.wrapping_add(sum) & mask << 1 == 0 {
+            sum = sum.wrapping_add(by_1[usize::from(places[2])]);
+            if h.wrapping_add(sum) & mask << 1 == 0 {
                 return Some(step * STEP_BYTES + 2);
             }
-            let sum = sum.wrapping_add(by_0[usize::from(d)]);
-            h = before.wrapping_add(sum);
+            sum = sum.wrapping_add(by_0[usize::from(places[3])]);
+            h = h.wrapping_add(sum);
             if h & mask == 0 {
                 return Some(step * STEP_BYTES + 3);
             }
