@@ -1,8 +1,12 @@
 //! What all parts of one restore share: where from, where to, how, and what came of it so far.
 
-use std::sync::{
-    Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    collections::{HashSet, hash_map::RandomState},
+    hash::BuildHasher,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use super::{
@@ -25,9 +29,9 @@ pub(super) struct Context<'a, S: Sink> {
     pub(super) progress: &'a dyn Progress,
     pub(super) cancel: &'a Cancel,
     pub(super) tally: Tally,
-    /// Positions, among the regular files that are selected, of those whose content in the target is not known to be
-    /// that of the snapshot: kept by an overwrite rule, or failed.
-    pub(super) unverified: Mutex<Vec<u64>>,
+    /// Paths, as digests, of what is not verified in the end: kept by an overwrite rule, or told of as failed.
+    unverified: Mutex<HashSet<u64>>,
+    hasher: RandomState,
     stop: AtomicBool,
     error: Mutex<Option<Error>>,
 }
@@ -50,6 +54,7 @@ impl<'a, S: Sink> Context<'a, S> {
             cancel,
             tally: Tally::default(),
             unverified: Mutex::default(),
+            hasher: RandomState::new(),
             stop: AtomicBool::new(false),
             error: Mutex::default(),
         }
@@ -82,11 +87,38 @@ impl<'a, S: Sink> Context<'a, S> {
         }
     }
 
+    /// What is in the target under this path is not known to be what the snapshot has.
+    pub(super) fn exempt_from_verification(&self, path: impl FnOnce() -> Vec<u8>) {
+        if self.options.verify {
+            let digest = self.hasher.hash_one(path());
+            self.unverified.lock().unwrap_or_else(PoisonError::into_inner).insert(digest);
+        }
+    }
+
+    /// Whether what is in the target under this path must be what the snapshot has.
+    pub(super) fn is_verified(&self, path: &[u8]) -> bool {
+        !self.unverified.lock().unwrap_or_else(PoisonError::into_inner).contains(&self.hasher.hash_one(path))
+    }
+
     /// One item could not be handled; the rest goes on.
     pub(super) fn problem(&self, path: Vec<u8>, during: &'static str, message: impl Into<String>) {
         let problem = Problem { path, during, message: message.into() };
         self.progress.problem(&problem);
         self.tally.problem(problem);
+    }
+
+    /// One entry other than a directory could not be restored.
+    pub(super) fn failed(&self, path: Vec<u8>, during: &'static str, message: impl Into<String>) {
+        add(&self.tally.files_failed, 1);
+        self.exempt_from_verification(|| path.clone());
+        self.problem(path, during, message);
+    }
+
+    /// One entry other than a directory could not be restored, since something could not be done in the target.
+    pub(super) fn failed_in_sink(&self, path: Vec<u8>, error: SinkError) {
+        add(&self.tally.files_failed, 1);
+        self.exempt_from_verification(|| path.clone());
+        self.sink_problem(path, error);
     }
 
     /// Something could not be done in the target.

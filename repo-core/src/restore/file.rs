@@ -35,8 +35,6 @@ pub(super) struct File<S: Sink> {
     pub(super) name: Name,
     pub(super) attributes: Attributes,
     pub(super) size_bytes: u64,
-    /// Position among the regular files that are selected.
-    pub(super) ordinal: u64,
     /// The regular file that is there, when it is compared with the snapshot.
     pub(super) existing: Option<Box<Existing>>,
     pub(super) links: Option<Box<Mutex<Links<S>>>>,
@@ -51,7 +49,6 @@ pub(super) struct Wanted<S: Sink> {
     pub(super) name: Name,
     pub(super) attributes: Attributes,
     pub(super) size_bytes: u64,
-    pub(super) ordinal: u64,
     /// Whether it has several names.
     pub(super) is_linked: bool,
 }
@@ -69,7 +66,7 @@ struct State {
 
 impl<S: Sink> File<S> {
     pub(super) fn new(wanted: Wanted<S>, method: Method, existing: Option<Existing>) -> Self {
-        let Wanted { directory, name, attributes, size_bytes, ordinal, is_linked } = wanted;
+        let Wanted { directory, name, attributes, size_bytes, is_linked } = wanted;
         directory.hold();
         let differs = existing.is_some_and(|existing| existing.size_bytes != size_bytes);
         Self {
@@ -77,7 +74,6 @@ impl<S: Sink> File<S> {
             name,
             attributes,
             size_bytes,
-            ordinal,
             existing: existing.map(Box::new),
             links: is_linked.then(Box::default),
             pending: AtomicUsize::new(1),
@@ -300,9 +296,7 @@ impl<S: Sink> File<S> {
     fn tell_failure(&self, context: &Context<'_, S>) {
         let reason = self.state().failed.clone().unwrap_or_default();
         let left = if context.options.dry_run { "it cannot be restored".into() } else { self.discard(context) };
-        add(&context.tally.files_failed, 1);
-        context.unverified.lock().unwrap_or_else(PoisonError::into_inner).push(self.ordinal);
-        context.problem(self.path(), "restore", format!("{reason}; {left}"));
+        context.failed(self.path(), "restore", format!("{reason}; {left}"));
         context.progress.done(1, 0);
         if let Some(links) = &self.links {
             let waiting = links.lock().unwrap_or_else(PoisonError::into_inner).lost(&reason);

@@ -80,8 +80,7 @@ impl<S: Sink> Link<S> {
                 context.item(outcome, 0, || self.path());
             }
             Err(error) => {
-                add(&context.tally.files_failed, 1);
-                context.sink_problem(self.path(), error);
+                context.failed_in_sink(self.path(), error);
             }
         }
         self.done(context);
@@ -89,9 +88,8 @@ impl<S: Sink> Link<S> {
 
     /// The file could not be restored, so this name is missing as well.
     pub(super) fn lose(self, context: &Context<'_, S>, reason: &str) {
-        add(&context.tally.files_failed, 1);
         let message = format!("another name of the same file could not be restored: {reason}");
-        context.problem(self.path(), "restore", message);
+        context.failed(self.path(), "restore", message);
         self.done(context);
     }
 

@@ -85,7 +85,7 @@ impl Default for RestoreOptions {
             verify: false,
             sync: false,
             threads: 0,
-            window_bytes: 16 << 20,
+            window_bytes: 8 << 20,
         }
     }
 }

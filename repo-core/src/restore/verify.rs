@@ -1,7 +1,6 @@
 //! Reads back what was restored and holds every piece against its id.
 
 use std::{
-    collections::HashSet,
     sync::{Mutex, PoisonError},
     thread,
 };
@@ -40,11 +39,8 @@ struct Item<S: Sink> {
 /// # Errors
 /// When everything has to stop.
 pub(super) fn verify<S: Sink>(context: &Context<'_, S>, tree: &BlobId) -> Result<()> {
-    let unverified: HashSet<u64> =
-        context.unverified.lock().unwrap_or_else(PoisonError::into_inner).iter().copied().collect();
     let Ok(Some(root)) = context.sink.open_root() else { return Ok(()) };
     let mut directories = vec![Some(root)];
-    let mut ordinal = 0;
     let mut batch = Batch { context, items: Vec::new(), pieces: 0 };
     walk(context.blobs, tree, &mut |path, visit| {
         context.check()?;
@@ -58,20 +54,24 @@ pub(super) fn verify<S: Sink>(context: &Context<'_, S>, tree: &BlobId) -> Result
             Visit::Unreadable(_) => return Ok(Descend::Past),
         };
         let selection = context.select.select(path, matches!(entry.node.kind, NodeKind::Directory { .. }));
+        let here = directories.last().and_then(Option::as_ref);
         match &entry.node.kind {
             NodeKind::Directory { .. } if selection.restore || selection.descend => {
-                let parent = directories.last().and_then(Option::as_ref);
-                let here = parent.and_then(|parent| context.sink.open_directory(parent, &entry.name, false).ok());
+                if !context.is_verified(path) {
+                    return Ok(Descend::Past);
+                }
+                let here = here.and_then(|here| context.sink.open_directory(here, &entry.name, false).ok());
+                if here.is_none() && selection.restore {
+                    context.problem(path.to_vec(), "verify", "the directory is not in the target");
+                    return Ok(Descend::Past);
+                }
                 directories.push(here);
                 return Ok(Descend::Into);
             }
-            NodeKind::File { size_bytes, content } if selection.restore => {
-                let is_verified = !unverified.contains(&ordinal);
-                ordinal += 1;
-                if is_verified && let Some(Some(directory)) = directories.last() {
-                    batch.add(path, directory, &entry.name, *size_bytes, content);
-                }
-            }
+            NodeKind::File { size_bytes, content } if selection.restore && context.is_verified(path) => match here {
+                Some(here) => batch.add(path, here, &entry.name, *size_bytes, content),
+                None => context.problem(path.to_vec(), "verify", "the file is not in the target"),
+            },
             _ => {}
         }
         Ok(Descend::Past)

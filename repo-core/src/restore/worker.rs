@@ -121,28 +121,35 @@ impl<'a, S: Sink> Worker<'a, S> {
                 _ => self.verify(piece, plain),
             };
             verified = Some((piece, bytes));
-            done_bytes += u64::from(piece.length_bytes);
-            let Some(file) = window.files.get(piece.file as usize) else { continue };
             match bytes {
-                Some(bytes) if u64::from(piece.length_bytes) == file.size_bytes && file.method() != Method::InPlace => {
-                    // The planner is done with a file before any task with its last piece is given out.
-                    let last = file.release();
-                    debug_assert!(last, "a file's only piece is its last");
-                    if self.context.stopped() {
-                        continue;
-                    }
-                    file.write_whole(self.context, bytes);
+                Some(bytes) => {
+                    done_bytes += u64::from(piece.length_bytes);
+                    self.piece(window, piece, bytes);
                 }
-                Some(bytes) => self.write_piece(file, piece, bytes),
                 None => {
                     let object = format!("data blob {}", piece.blob);
                     let reason = format!("something else is in its place in pack {}", frame.location.pack);
-                    file.fail(Damage::new(object, reason).to_string());
-                    self.release(file);
+                    self.lose_pieces(window, std::slice::from_ref(piece), &Damage::new(object, reason).to_string());
                 }
             }
         }
         self.context.progress.done(0, done_bytes);
+    }
+
+    /// Writes one piece, whose bytes are known to be the right ones.
+    fn piece(&mut self, window: &Window<S>, piece: &Piece, bytes: &[u8]) {
+        let Some(file) = window.files.get(piece.file as usize) else { return };
+        if u64::from(piece.length_bytes) != file.size_bytes || file.method() == Method::InPlace {
+            return self.write_piece(file, piece, bytes);
+        }
+        // The planner is done with a file before any task with its last piece is given out.
+        let last = file.release();
+        debug_assert!(last, "a file's only piece is its last");
+        if self.context.stopped() {
+            file.finish(self.context, None);
+        } else {
+            file.write_whole(self.context, bytes);
+        }
     }
 
     /// The bytes of a blob, if they are the ones that were asked for.
@@ -210,17 +217,48 @@ impl<'a, S: Sink> Worker<'a, S> {
     }
 
     fn lose(&mut self, window: &Window<S>, frame: &Frame, reason: &str) {
-        let mut bytes = 0;
-        for piece in window.pieces.get(frame.pieces.clone()).unwrap_or_default() {
-            bytes += u64::from(piece.length_bytes);
-            if let Some(file) = window.files.get(piece.file as usize) {
+        self.lose_pieces(window, window.pieces.get(frame.pieces.clone()).unwrap_or_default(), reason);
+    }
+
+    /// Pieces cannot be had from where they were looked for. The repository may have other copies of their blobs; those
+    /// that come from nowhere fail their files.
+    fn lose_pieces(&mut self, window: &Window<S>, pieces: &[Piece], reason: &str) {
+        let mut copy = Vec::new();
+        let mut found: Option<(&Piece, bool)> = None;
+        for piece in pieces {
+            let is_there = match found {
+                Some((last, is_there)) if last.is_same_blob(piece) => is_there,
+                _ => self.find_copy(piece, &mut copy),
+            };
+            found = Some((piece, is_there));
+            if is_there {
+                self.piece(window, piece, &copy);
+            } else if let Some(file) = window.files.get(piece.file as usize) {
                 if !self.context.stopped() {
                     file.fail(reason);
                 }
                 self.release(file);
             }
         }
-        self.context.progress.done(0, bytes);
+        self.context.progress.done(0, pieces.iter().map(|piece| u64::from(piece.length_bytes)).sum());
+    }
+
+    /// Whether a blob could be read some other way.
+    fn find_copy(&self, piece: &Piece, into: &mut Vec<u8>) -> bool {
+        if self.context.stopped() {
+            return false;
+        }
+        match self.context.blobs.read_blob(BlobKind::Data, &piece.blob, into) {
+            Ok(()) => {
+                into.len() == piece.length_bytes as usize
+                    && self.context.blobs.blob_id(BlobKind::Data, into) == piece.blob
+            }
+            Err(error) => {
+                // What went wrong with the first copy is told; only what concerns everything is news.
+                let _ = self.context.give_up_on(error);
+                false
+            }
+        }
     }
 }
 

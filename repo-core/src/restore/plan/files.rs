@@ -1,6 +1,6 @@
 //! Planning regular files.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 
 use super::{First, Planner, Spot};
 use crate::{
@@ -23,8 +23,6 @@ use crate::{
 
 impl<S: Sink> Planner<'_, S> {
     pub(super) fn file(&mut self, entry: &Entry, listed: bool, size_bytes: u64, content: &Content) {
-        let ordinal = self.files;
-        self.files += 1;
         self.found(size_bytes);
         let (directory, existing) = match self.spot(&entry.name, listed) {
             Spot::In(directory, existing) => (directory, existing),
@@ -33,7 +31,7 @@ impl<S: Sink> Planner<'_, S> {
         };
         let attributes = Attributes::of(&entry.node.metadata);
         if self.keeps(&directory, entry, existing.as_ref(), ExistingKind::File, size_bytes, &attributes) {
-            self.context.unverified.lock().unwrap_or_else(PoisonError::into_inner).push(ordinal);
+            self.context.exempt_from_verification(|| directory.path_of(&entry.name));
             return self.context.progress.done(1, size_bytes);
         }
         if self.joins_group(&directory, entry, existing) {
@@ -45,7 +43,7 @@ impl<S: Sink> Planner<'_, S> {
         let links = entry.node.metadata.hard_links;
         let name = entry.name.clone();
         let is_linked = links.is_some();
-        let wanted = Wanted { directory, name, attributes, size_bytes, ordinal, is_linked };
+        let wanted = Wanted { directory, name, attributes, size_bytes, is_linked };
         let file = Arc::new(File::new(wanted, method, compared));
         self.begin_group(entry, First::File(Arc::clone(&file)));
         self.pieces(&file, content);
@@ -131,8 +129,7 @@ impl<S: Sink> Planner<'_, S> {
             Err(error) => Some(error),
         });
         if let Some(error) = missing {
-            add(&context.tally.files_failed, 1);
-            context.problem(path(), "restore", format!("{}; it cannot be restored", error.chain()));
+            context.failed(path(), "restore", format!("{}; it cannot be restored", error.chain()));
         } else {
             add(&context.tally.bytes_written, size_bytes);
             context.item(Outcome::New, size_bytes, path);

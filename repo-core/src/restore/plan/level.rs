@@ -74,6 +74,7 @@ pub(super) fn place_one<S: Sink>(context: &Context<'_, S>, parent: &Level<S>, le
         Err(error) => {
             let cause = std::io::Error::other(format!("{}; nothing in it was restored", error.cause));
             let error = if error.concerns_everything() { error } else { SinkError::new(error.during, cause) };
+            context.exempt_from_verification(|| above.path_of(name));
             context.sink_problem(above.path_of(name), error);
             level.place = Place::Refused;
         }

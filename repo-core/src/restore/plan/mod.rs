@@ -39,8 +39,6 @@ pub(super) struct Planner<'a, S: Sink> {
     levels: Vec<Level<S>>,
     window: Window<S>,
     groups: HashMap<(u64, u64), Group<S>>,
-    /// Regular files selected so far.
-    files: u64,
 }
 
 /// Where an entry is to go.
@@ -56,7 +54,7 @@ enum Spot<S: Sink> {
 impl<'a, S: Sink> Planner<'a, S> {
     pub(super) fn new(context: &'a Context<'a, S>, queue: &'a Queue<S>) -> Self {
         let (levels, window) = (Vec::new(), Window::default());
-        Self { context, queue, levels, window, groups: HashMap::new(), files: 0 }
+        Self { context, queue, levels, window, groups: HashMap::new() }
     }
 
     /// Walks everything below `tree`.
@@ -193,8 +191,7 @@ impl<'a, S: Sink> Planner<'a, S> {
         match self.context.sink.stat(&directory.handle, name) {
             Ok(existing) => Spot::In(directory, existing),
             Err(error) => {
-                self.context.sink_problem(directory.path_of(name), error);
-                add(&self.context.tally.files_failed, 1);
+                self.context.failed_in_sink(directory.path_of(name), error);
                 Spot::None
             }
         }
@@ -245,8 +242,7 @@ impl<'a, S: Sink> Planner<'a, S> {
             context.sink.remove_directory(&parent.handle, name).is_ok()
         };
         if !cleared {
-            add(&context.tally.files_failed, 1);
-            context.problem(parent.path_of(name), "restore", "a directory that is not empty is in its place");
+            context.failed(parent.path_of(name), "restore", "a directory that is not empty is in its place");
         }
         cleared
     }

@@ -5,9 +5,12 @@ use std::sync::Arc;
 use super::{First, Planner, Spot};
 use crate::{
     progress::Outcome,
-    restore::{directory::Directory, report::add},
+    restore::directory::Directory,
     sink::{Attributes, Existing, ExistingKind, Sink, Special},
-    tree::node::{Entry, NodeKind},
+    tree::{
+        name::Name,
+        node::{Entry, NodeKind},
+    },
 };
 
 impl<S: Sink> Planner<'_, S> {
@@ -56,19 +59,15 @@ impl<S: Sink> Planner<'_, S> {
             return context.item(Outcome::Unchanged, 0, path);
         }
         let outcome = if existing.is_some() { Outcome::Changed } else { Outcome::New };
-        match existing {
-            Some(there) if there.kind == ExistingKind::Directory => {
-                if !self.clear_directory(directory, name) {
-                    return;
-                }
+        if let Some(there) = existing {
+            let is_free = if there.kind == ExistingKind::Directory {
+                self.clear_directory(directory, name)
+            } else {
+                self.clear(directory, name)
+            };
+            if !is_free {
+                return;
             }
-            Some(_) if !context.options.dry_run => {
-                if let Err(error) = context.sink.remove(&directory.handle, name) {
-                    add(&context.tally.files_failed, 1);
-                    return context.sink_problem(path(), error);
-                }
-            }
-            _ => {}
         }
         if context.options.dry_run {
             return context.item(outcome, 0, path);
@@ -84,8 +83,21 @@ impl<S: Sink> Planner<'_, S> {
             }
             Ok(None) => {}
             Err(error) => {
-                add(&context.tally.files_failed, 1);
-                context.sink_problem(path(), error);
+                context.failed_in_sink(path(), error);
+            }
+        }
+    }
+
+    /// Removes what is where something else is to go, and is no directory; whether that worked.
+    fn clear(&self, directory: &Directory<S>, name: &Name) -> bool {
+        if self.context.options.dry_run {
+            return true;
+        }
+        match self.context.sink.remove(&directory.handle, name) {
+            Ok(()) => true,
+            Err(error) => {
+                self.context.failed_in_sink(directory.path_of(name), error);
+                false
             }
         }
     }
