@@ -23,10 +23,7 @@ use crate::{
 };
 
 /// Bytes that are read of a file before it counts as large, and several threads share the work.
-const READ_BYTES: usize = 4 << 20;
-
-/// A file up to this length is one blob, and need not be cut.
-const WHOLE_BYTES: usize = 32 << 10;
+const READ_BYTES: usize = 2 << 20;
 
 /// A file to be read.
 pub(super) struct FileJob {
@@ -132,7 +129,8 @@ impl<'e, 'a> FileWorker<'e, 'a> {
     fn store_extent(&mut self, content: &mut ContentWriter) -> Result<()> {
         let buffer = std::mem::take(&mut self.buffer);
         self.engine.tally.read(buffer.len() as u64);
-        let result = if buffer.len() <= WHOLE_BYTES.min(self.engine.chunker.parameters().min_bytes as usize) {
+        // Cutting a small file would cost an entry more than it could save.
+        let result = if buffer.len() <= 2 * self.engine.chunker.parameters().min_bytes as usize {
             self.store_chunk(&buffer, content)
         } else {
             self.engine.chunker.chunks(&buffer).try_for_each(|chunk| self.store_chunk(chunk, content))

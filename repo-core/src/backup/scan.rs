@@ -26,7 +26,7 @@ const ENTRIES_AT_ONCE: usize = 512;
 /// Files that are read one after another by one thread: at most so many, and no more once they have so many bytes. About a frame,
 /// so that what lies together in the tree lies together in a frame.
 const FILES_AT_ONCE: usize = 256;
-const BYTES_AT_ONCE: u64 = 1 << 20;
+const BYTES_AT_ONCE: u64 = 2 << 20;
 
 /// A directory that is known and not yet open.
 pub(super) struct NewDirectory {

@@ -28,9 +28,9 @@ pub struct ChunkerParameters {
 }
 
 impl Default for ChunkerParameters {
-    /// 32 KiB, 128 KiB, 512 KiB, level 2: the level that found most duplicates for its number of chunks.
+    /// 16 KiB, 64 KiB, 256 KiB (`docs/decisions/0005-sizes.md`), level 2: the level that found most duplicates for its number of chunks.
     fn default() -> Self {
-        Self { min_bytes: 32 << 10, average_bytes: 128 << 10, max_bytes: 512 << 10, normalization: 2 }
+        Self { min_bytes: 16 << 10, average_bytes: 64 << 10, max_bytes: 256 << 10, normalization: 2 }
     }
 }
 
@@ -114,8 +114,8 @@ mod tests {
             ),
             (ChunkerParameters { average_bytes: 100_000, ..good }, ParametersError::NotPowerOfTwo(100_000)),
             (
-                ChunkerParameters { min_bytes: (128 << 10) + 1, ..good },
-                ParametersError::Order { min_bytes: (128 << 10) + 1, average_bytes: 128 << 10, max_bytes: 512 << 10 },
+                ChunkerParameters { min_bytes: (64 << 10) + 1, ..good },
+                ParametersError::Order { min_bytes: (64 << 10) + 1, average_bytes: 64 << 10, max_bytes: 256 << 10 },
             ),
             (
                 ChunkerParameters { max_bytes: 64 << 10, ..good },

@@ -144,7 +144,7 @@ fn default_sizes_follow_the_rule() {
             rest = &rest[length..];
             count += 1;
         }
-        assert!((30..100).contains(&count), "level {normalization}: {count} chunks");
+        assert!((60..200).contains(&count), "level {normalization}: {count} chunks");
     }
 }
 
