@@ -118,8 +118,8 @@ mod tests {
                 ParametersError::Order { min_bytes: (64 << 10) + 1, average_bytes: 64 << 10, max_bytes: 256 << 10 },
             ),
             (
-                ChunkerParameters { max_bytes: 64 << 10, ..good },
-                ParametersError::Order { min_bytes: 32 << 10, average_bytes: 128 << 10, max_bytes: 64 << 10 },
+                ChunkerParameters { max_bytes: 32 << 10, ..good },
+                ParametersError::Order { min_bytes: 16 << 10, average_bytes: 64 << 10, max_bytes: 32 << 10 },
             ),
             (ChunkerParameters { normalization: 4, ..good }, ParametersError::Normalization(4)),
         ] {
