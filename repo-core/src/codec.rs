@@ -4,6 +4,8 @@
 //! exactly one encoding and ids made from encodings cannot be played with.
 
 use bincode::config::{Configuration, Limit, LittleEndian, Varint};
+use std::cell::RefCell;
+
 use serde::{Serialize, de::DeserializeOwned};
 
 /// Largest encoding that is read; bounds what a claimed length can make the decoder allocate.
@@ -60,28 +62,54 @@ pub fn decode<T: Serialize + DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecE
     Ok(value)
 }
 
-/// Whether `value` encodes to exactly `bytes`, without building the encoding.
+/// Whether `value` encodes to exactly `bytes`.
 fn encodes_to<T: Serialize>(value: &T, bytes: &[u8]) -> bool {
-    /// Compares what is written with what is expected.
-    struct Compare<'a>(&'a [u8]);
-
-    impl std::io::Write for Compare<'_> {
-        fn write(&mut self, part: &[u8]) -> std::io::Result<usize> {
-            self.0 = self.0.strip_prefix(part).ok_or(std::io::ErrorKind::InvalidData)?;
-            Ok(part.len())
-        }
-
-        fn flush(&mut self) -> std::io::Result<()> {
-            Ok(())
-        }
+    thread_local! {
+        // Kept, since this runs for every page of every directory; no larger than what was decoded.
+        static AGAIN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-
-    let mut compare = Compare(bytes);
-    bincode::serde::encode_into_std_write(value, &mut compare, bincode::config::standard()).is_ok()
-        && compare.0.is_empty()
+    AGAIN.with_borrow_mut(|again| {
+        again.clear();
+        encode_into(value, again);
+        *again == bytes
+    })
 }
 
 /// Appends a length or a number as the encoding writes it (for types that are put together by hand).
 pub fn encode_length(length: usize, into: &mut Vec<u8>) {
     encode_into(&(length as u64), into);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strict() {
+        let value = (7u64, vec![1u32, 300, 70_000], -1i64, Some("text".to_string()));
+        let bytes = encode(&value);
+        assert_eq!(decode::<(u64, Vec<u32>, i64, Option<String>)>(&bytes).unwrap(), value);
+        for length in 0..bytes.len() {
+            let cut = decode::<(u64, Vec<u32>, i64, Option<String>)>(&bytes[..length]);
+            assert!(matches!(cut, Err(CodecError::Malformed(_))), "{length}");
+        }
+        let longer = [bytes.as_slice(), &[0]].concat();
+        assert_eq!(decode::<(u64, Vec<u32>, i64, Option<String>)>(&longer), Err(CodecError::Trailing(1)));
+    }
+
+    #[test]
+    fn overlong_numbers_are_refused() {
+        assert_eq!(encode(&1u32), [1]);
+        for overlong in [&[251, 1, 0][..], &[252, 1, 0, 0, 0]] {
+            assert_eq!(decode::<u32>(overlong), Err(CodecError::NotCanonical));
+        }
+    }
+
+    #[test]
+    fn absurd_lengths_allocate_nothing() {
+        let mut bytes = vec![253];
+        bytes.extend_from_slice(&(1u64 << 62).to_le_bytes());
+        assert!(matches!(decode::<Vec<u8>>(&bytes), Err(CodecError::Malformed(_))));
+        assert!(matches!(decode::<String>(&bytes), Err(CodecError::Malformed(_))));
+    }
 }
