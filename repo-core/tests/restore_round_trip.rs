@@ -39,6 +39,17 @@ fn small_windows_change_nothing() {
 }
 
 #[test]
+fn one_open_directory_is_enough() {
+    let stage = Stage::sample();
+    let few = LocalOptions { open_directories: Some(1), ..LocalOptions::default() };
+    let sink = LocalSink::new(&stage.target, &few).unwrap();
+    let options = RestoreOptions { threads: 4, ..RestoreOptions::default() };
+    let report = restore(&stage.blobs, &stage.tree, &sink, &Everything, &options, &Silent, &Cancel::default()).unwrap();
+    assert_eq!(report.problem_count, 0, "{:?}", report.problems);
+    assert_same_tree(&stage.source, &stage.target, &all());
+}
+
+#[test]
 fn every_frame_is_opened_once() {
     let stage = Stage::sample();
     stage.blobs.opened.store(0, std::sync::atomic::Ordering::Relaxed);

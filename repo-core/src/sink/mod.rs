@@ -66,6 +66,10 @@ pub trait Sink: Send + Sync {
     /// When the name is taken, among others.
     fn make_directory(&self, parent: &Self::Directory, name: &Name) -> Result<Self::Directory, SinkError>;
 
+    /// Lets entries of a directory that is there be changed, if its permissions forbid it and can be set by this process.
+    /// Called before [`Self::finish_directory`], which sets the permissions for good.
+    fn unlock_directory(&self, directory: &Self::Directory);
+
     /// Gives a directory its attributes. Called last, when nothing in it will change any more. Returns what could not be
     /// kept, one by one.
     fn finish_directory(&self, directory: &Self::Directory, attributes: &Attributes) -> Vec<SinkError>;

@@ -32,6 +32,7 @@ impl<S: Sink> Planner<'_, S> {
         let attributes = Attributes::of(&entry.node.metadata);
         if self.keeps(&directory, entry, existing.as_ref(), ExistingKind::File, size_bytes, &attributes) {
             self.context.exempt_from_verification(|| directory.path_of(&entry.name));
+            self.begin_group_if_same(&directory, entry, existing.as_ref());
             return self.context.progress.done(1, size_bytes);
         }
         if self.joins_group(&directory, entry, existing) {

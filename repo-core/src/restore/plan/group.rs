@@ -29,14 +29,14 @@ pub(super) struct Group<S: Sink> {
 /// The name that was met first.
 pub(super) enum First<S: Sink> {
     File(Arc<File<S>>),
-    Special { directory: Arc<Directory<S>>, name: Name, identity: Identity },
+    There { directory: Arc<Directory<S>>, name: Name, identity: Identity },
 }
 
 impl<S: Sink> First<S> {
     /// Makes a link now, or lets it wait until the file is there.
     fn link(&self, context: &Context<'_, S>, link: Link<S>) {
         match self {
-            Self::Special { directory, name, identity } => link.make(context, (directory, name), *identity),
+            Self::There { directory, name, identity } => link.make(context, (directory, name), *identity),
             Self::File(file) => {
                 let Some(links) = &file.links else { return };
                 let mut links = links.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,6 +64,23 @@ impl<S: Sink> Planner<'_, S> {
         if let Some(HardLinks { device, count }) = entry.node.metadata.hard_links {
             let group = Group { first, kind: entry.node.kind.clone(), left: count.saturating_sub(1) };
             self.groups.insert((device, entry.node.metadata.inode), group);
+        }
+    }
+
+    /// Something that was kept may be what the snapshot has: further names of it are then links to it.
+    pub(super) fn begin_group_if_same(
+        &mut self,
+        directory: &Arc<Directory<S>>,
+        entry: &Entry,
+        existing: Option<&Existing>,
+    ) {
+        if let (Some(there), NodeKind::File { size_bytes, .. }) = (existing, &entry.node.kind)
+            && there.kind == ExistingKind::File
+            && there.size_bytes == *size_bytes
+            && there.modified == entry.node.metadata.modified
+        {
+            let (directory, name) = (Arc::clone(directory), entry.name.clone());
+            self.begin_group(entry, First::There { directory, name, identity: there.identity });
         }
     }
 

@@ -101,6 +101,9 @@ fn enter<S: Sink>(
         let kept = is_kept(options.overwrite, &there, ExistingKind::Directory, 0, attributes)
             && trusts_names(options.overwrite);
         let attributes = (selected && !kept && !options.dry_run).then(|| attributes.clone());
+        if attributes.is_some() {
+            sink.unlock_directory(&handle);
+        }
         let directory = Directory::below(parent, name.clone(), handle, attributes);
         return Ok(Some((Place::There(directory), Some(listing))));
     }

@@ -53,8 +53,7 @@ impl<S: Sink> Planner<'_, S> {
             && there.modified == attributes.modified
             && context.sink.link_target(&directory.handle, name).is_ok_and(|found| found == *target)
         {
-            let first =
-                First::Special { directory: Arc::clone(directory), name: name.clone(), identity: there.identity };
+            let first = First::There { directory: Arc::clone(directory), name: name.clone(), identity: there.identity };
             self.begin_group(entry, first);
             return context.item(Outcome::Unchanged, 0, path);
         }
@@ -77,7 +76,7 @@ impl<S: Sink> Planner<'_, S> {
                 for error in complaints {
                     context.sink_problem(path(), error);
                 }
-                let first = First::Special { directory: Arc::clone(directory), name: name.clone(), identity };
+                let first = First::There { directory: Arc::clone(directory), name: name.clone(), identity };
                 self.begin_group(entry, first);
                 context.item(outcome, 0, path);
             }

@@ -77,14 +77,12 @@ pub(super) struct OpenDirectories {
 }
 
 impl OpenDirectories {
-    /// Keeps a quarter of the files open that this process may have open, within reason.
-    pub(super) fn new() -> Self {
-        let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 4;
-        Self::with_most(usize::try_from(limit).unwrap_or(usize::MAX).clamp(8, 512))
-    }
-
-    /// Keeps at most so many open.
-    pub(super) fn with_most(most: usize) -> Self {
+    /// Keeps at most so many open; unless that is said, a quarter of what this process may have open, within reason.
+    pub(super) fn new(most: Option<usize>) -> Self {
+        let most = most.unwrap_or_else(|| {
+            let limit = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX) / 4;
+            usize::try_from(limit).unwrap_or(usize::MAX).clamp(8, 512)
+        });
         Self { open: Mutex::default(), most }
     }
 

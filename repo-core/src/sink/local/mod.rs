@@ -45,11 +45,13 @@ pub struct LocalOptions {
     pub devices: bool,
     /// Patterns (`*`, `?`, `[…]`, `{…}`) of names of extended attributes that are neither set nor removed.
     pub exclude_xattrs: Vec<String>,
+    /// Most directories that are kept open; a quarter of the files this process may have open unless it is said here.
+    pub open_directories: Option<usize>,
 }
 
 impl Default for LocalOptions {
     fn default() -> Self {
-        Self { owners: true, devices: true, exclude_xattrs: Vec::new() }
+        Self { owners: true, devices: true, exclude_xattrs: Vec::new(), open_directories: None }
     }
 }
 
@@ -83,7 +85,7 @@ impl LocalSink {
         let root_user = geteuid().is_root();
         let rules = Rules { root: root_user, owners: options.owners, exclude_xattrs, notes: Notes::default() };
         let root = root.into();
-        Ok(Self { root, devices: options.devices, rules, directories: OpenDirectories::new() })
+        Ok(Self { root, devices: options.devices, rules, directories: OpenDirectories::new(options.open_directories) })
     }
 
     fn fd(&self, directory: &LocalDirectory) -> Result<Arc<OwnedFd>> {
@@ -193,6 +195,17 @@ impl Sink for LocalSink {
         fs::mkdirat(&parent_fd, name.as_bytes(), RawMode::RWXU).map_err(failed)?;
         let fd = self.directories.open(&parent_fd, name).map_err(failed)?;
         self.directories.enter(Some(parent), Some(name), fd, true).map_err(failed)
+    }
+
+    fn unlock_directory(&self, directory: &LocalDirectory) {
+        // Root may do everything anyway. For others, a failure shows when something in the directory is to be changed.
+        if !self.rules.root
+            && let Ok(fd) = self.fd(directory)
+            && let Ok(stat) = fs::fstat(&fd)
+            && stat.st_mode & 0o700 != 0o700
+        {
+            let _ = fs::fchmod(&fd, RawMode::from_raw_mode(stat.st_mode & 0o7777 | 0o700));
+        }
     }
 
     fn finish_directory(&self, directory: &LocalDirectory, attributes: &Attributes) -> Vec<SinkError> {
