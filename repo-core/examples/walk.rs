@@ -63,6 +63,6 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let seconds = started.elapsed().as_secs_f64();
     println!("{entries} entries, {directories} directories, {files} files read, {bytes} bytes, {failures} failures");
-    println!("{seconds:.3} s, {:.2} us for each entry", seconds * 1e6 / entries as f64);
+    println!("{seconds:.3} s, {} ns for each entry", started.elapsed().as_nanos() / u128::from(entries.max(1)));
     Ok(())
 }

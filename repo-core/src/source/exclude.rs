@@ -190,9 +190,8 @@ fn expand(line: &[u8], variable: &dyn Fn(&[u8]) -> Option<Vec<u8>>) -> Vec<u8> {
             }
         };
         match (name, length) {
-            (b"", 0) => out.push(b'$'),
+            (b"", 0) | (b"$", _) => out.push(b'$'),
             (b"", _) => {}
-            (b"$", _) => out.push(b'$'),
             _ => out.extend(variable(name).unwrap_or_default()),
         }
         rest = &after[length..];

@@ -191,9 +191,8 @@ fn step(token: &Token, rest: &[u8]) -> Option<usize> {
     match token {
         Token::Text(text) => rest.starts_with(text).then_some(text.len()),
         Token::Many => Some(0),
-        Token::One if rest.is_empty() => None,
+        Token::One | Token::Class { .. } if rest.is_empty() => None,
         Token::One => Some(first_character(rest).1),
-        Token::Class { .. } if rest.is_empty() => None,
         Token::Class { negated, ranges } => {
             let (character, length) = first_character(rest);
             let within = ranges.iter().any(|&(low, high)| low <= character && character <= high);

@@ -304,21 +304,23 @@ mod tests {
         }
     }
 
+    /// Whether the parts fit the beginning of the path, with at least one component of it.
+    fn runs(parts: &[&str], path: &[&str], taken: usize) -> bool {
+        match parts.split_first() {
+            None => taken > 0,
+            Some((&"**", rest)) => (0..=path.len()).any(|skip| runs(rest, &path[skip..], taken + skip)),
+            Some((part, rest)) => path.split_first().is_some_and(|(first, path)| {
+                Glob::compile(part.as_bytes()).unwrap().matches(first.as_bytes()) && runs(rest, path, taken + 1)
+            }),
+        }
+    }
+
     /// The meaning as restic's documentation and tests have it: `**` becomes any number of `*`, then every run of
     /// components is tried.
     fn plainly(pattern: &str, path: &[&str]) -> bool {
         let cleaned = String::from_utf8(path::clean(pattern.as_bytes())).unwrap();
         let anchored = cleaned.starts_with('/');
         let parts: Vec<&str> = cleaned.split('/').filter(|part| !part.is_empty()).collect();
-        fn runs(parts: &[&str], path: &[&str], taken: usize) -> bool {
-            match parts.split_first() {
-                None => taken > 0,
-                Some((&"**", rest)) => (0..=path.len()).any(|skip| runs(rest, &path[skip..], taken + skip)),
-                Some((part, rest)) => path.split_first().is_some_and(|(first, path)| {
-                    Glob::compile(part.as_bytes()).unwrap().matches(first.as_bytes()) && runs(rest, path, taken + 1)
-                }),
-            }
-        }
         (0..if anchored { 1 } else { path.len() }).any(|from| runs(&parts, &path[from..], 0))
     }
 
@@ -336,7 +338,7 @@ mod tests {
                     None => want |= plainly(pattern, &components),
                 }
             }
-            let patterns: Vec<&[u8]> = patterns.iter().map(|pattern| pattern.as_bytes()).collect();
+            let patterns: Vec<&[u8]> = patterns.iter().map(String::as_bytes).collect();
             let path = format!("/{}", path.join("/"));
             prop_assert_eq!(selects(&patterns, path.as_bytes()), want);
         }

@@ -2,7 +2,6 @@
 
 use std::{
     ffi::CString,
-    mem::MaybeUninit,
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::{Arc, Mutex, OnceLock, PoisonError, atomic::Ordering},
 };
@@ -97,7 +96,7 @@ impl LocalDirectory {
         match target {
             Some(node) if !node.children.is_empty() => match stat_followed(directory, name.as_bytes()) {
                 Ok(stat) if stat.file_type == FileType::Directory => Ok(stat),
-                Ok(_) | Err(Errno::NOENT) if node.is_target => stat_entry(directory, name.as_bytes()),
+                Ok(_) | Err(Errno::NOENT) if node.is_target || self.is_whole => stat_entry(directory, name.as_bytes()),
                 Ok(_) => Err(Errno::NOTDIR),
                 Err(error) => Err(error),
             },
@@ -133,8 +132,8 @@ impl LocalDirectory {
             seek(&self.file, SeekFrom::Start(0)).map_err(|error| self.error("list", error))?;
         }
         *was_listed = true;
-        let mut buffer = [MaybeUninit::uninit(); LISTING_BYTES];
-        let mut listing = RawDir::new(self.file.as_fd(), &mut buffer);
+        let mut buffer = Vec::with_capacity(LISTING_BYTES);
+        let mut listing = RawDir::new(self.file.as_fd(), buffer.spare_capacity_mut());
         while let Some(entry) = listing.next() {
             match entry {
                 Ok(entry) => match Name::new(entry.file_name().to_bytes()) {
@@ -249,6 +248,13 @@ impl Directory for LocalDirectory {
     fn entry(&self, name: &Name) -> Result<Option<Stat>, SourceError> {
         let target = self.target(name);
         let stat = self.look(name, target).map_err(|error| self.entry_error("read", name, error))?;
+        if stat.file_type != FileType::Directory
+            && let Some(missing) = target.and_then(|node| node.children.keys().next())
+        {
+            // It is stored as what it is, but there is a target that cannot be in it.
+            let path = self.place.child(name.as_bytes()).path_of(missing.as_bytes());
+            self.shared.report(failure("read", path, Errno::NOTDIR, Severity::Entry));
+        }
         if target.is_none_or(|node| !node.is_wanted()) {
             let is_directory = stat.file_type == FileType::Directory;
             // A target's device is what others are held against, whichever it is.

@@ -139,31 +139,20 @@ impl Source for LocalSource {
         }
         let mut merged = MergedRoot { root, others: BTreeMap::new() };
         let mut taken: BTreeSet<Name> = self.bases[main].tree.children.keys().cloned().collect();
-        for (number, base) in self.bases.iter().enumerate().filter(|(number, _)| *number != main) {
+        for (_, base) in self.bases.iter().enumerate().filter(|(number, _)| *number != main) {
             let directory = Arc::new(open(base)?);
             for name in base.tree.children.keys() {
-                let free = (0_u32..).find_map(|suffix| {
-                    let candidate = match suffix {
-                        0 => name.as_bytes().to_vec(),
-                        _ => [name.as_bytes(), format!("-{suffix}").as_bytes()].concat(),
-                    };
-                    let is_taken = self.bases[main].tree.is_target && merged.root.holds(&candidate);
-                    match Name::new(candidate) {
-                        Ok(candidate) if is_taken || taken.contains(&candidate) => None,
-                        other => Some(other),
-                    }
-                });
-                match free {
-                    Some(Ok(free)) => {
-                        taken.insert(free.clone());
-                        merged.others.insert(free, (Arc::clone(&directory), name.clone()));
-                    }
-                    _ => {
-                        let path = [&self.bases[number].path, &b"/"[..], name.as_bytes()].concat();
-                        let cause = io::Error::other("another target has the same name, and a longer one is too long");
-                        return Err(SourceError { during: "store", path, severity: Severity::Fatal, cause });
-                    }
-                }
+                let is_taken = |candidate: &Name| {
+                    taken.contains(candidate)
+                        || self.bases[main].tree.is_target && merged.root.holds(candidate.as_bytes())
+                };
+                let free = free_name(name, is_taken).ok_or_else(|| {
+                    let path = [&base.path, &b"/"[..], name.as_bytes()].concat();
+                    let cause = io::Error::other("another target has the same name, and a longer one is too long");
+                    SourceError { during: "store", path, severity: Severity::Fatal, cause }
+                })?;
+                taken.insert(free.clone());
+                merged.others.insert(free, (Arc::clone(&directory), name.clone()));
             }
         }
         Ok(Arc::new(merged))
@@ -188,6 +177,17 @@ impl Source for LocalSource {
     fn finish(&self) -> Result<(), SourceError> {
         Ok(())
     }
+}
+
+/// `name`, or the first of `name-1`, `name-2`, … that is not taken.
+fn free_name(name: &Name, is_taken: impl Fn(&Name) -> bool) -> Option<Name> {
+    let mut candidate = name.clone();
+    let mut suffix = 0_u64;
+    while is_taken(&candidate) {
+        suffix += 1;
+        candidate = Name::new([name.as_bytes(), format!("-{suffix}").as_bytes()].concat()).ok()?;
+    }
+    Some(candidate)
 }
 
 /// A root with targets of several bases: one directory, and entries that are really somewhere else.
