@@ -118,11 +118,11 @@ impl IndexSet {
         self.copies(kind, id).next()
     }
 
-    /// One copy of a blob from each run that names it.
-    pub fn copies(&self, kind: BlobKind, id: &BlobId) -> impl Iterator<Item = Found> {
-        self.runs.iter().filter_map(move |run| {
-            let (pack, location) = run.table.find(kind, id)?;
-            Some(Found { location, pack: run.first_pack + pack })
+    /// All copies of a blob; the same copy comes several times if several runs name it.
+    pub fn copies<'a>(&'a self, kind: BlobKind, id: &BlobId) -> impl Iterator<Item = Found> + use<'a> {
+        let id = *id;
+        self.runs.iter().flat_map(move |run| {
+            run.table.find_all(kind, &id).map(move |(pack, location)| Found { location, pack: run.first_pack + pack })
         })
     }
 }

@@ -323,7 +323,25 @@ impl<B: AsRef<[u8]>> Table<B> {
     /// Finds a blob: where it lies, and the row of its pack.
     #[must_use]
     pub fn find(&self, kind: BlobKind, id: &BlobId) -> Option<(u32, BlobLocation)> {
-        let position = find(self.ids(kind), id)?;
+        self.location(kind, find(self.ids(kind), id)?)
+    }
+
+    /// Every copy of a blob: where it lies, and the row of its pack.
+    pub fn find_all<'a>(
+        &'a self,
+        kind: BlobKind,
+        id: &BlobId,
+    ) -> impl Iterator<Item = (u32, BlobLocation)> + use<'a, B> {
+        let ids = self.ids(kind);
+        let id = *id;
+        find(ids, &id)
+            .into_iter()
+            .flat_map(|first| first..)
+            .take_while(move |position| Self::row(ids, *position, ID_ROW_BYTES) == Some(&id.0))
+            .filter_map(move |position| self.location(kind, position))
+    }
+
+    fn location(&self, kind: BlobKind, position: u32) -> Option<(u32, BlobLocation)> {
         let row = self.location_row(kind, position)?;
         let (frame_row, frame) = self.frame(row.frame)?;
         let location = BlobLocation { frame, offset_bytes: row.offset_bytes, length_bytes: row.length_bytes };
@@ -331,7 +349,7 @@ impl<B: AsRef<[u8]>> Table<B> {
     }
 }
 
-/// Position of an id among sorted ids. Ids are hashes, hence spread evenly: the first guess is off by about the square root of their
+/// First position of an id among sorted ids. Ids are hashes, hence spread evenly: the first guess is off by about the square root of their
 /// number, and a galloping search from there touches one or two cache lines of a large table.
 fn find(ids: &[u8], id: &BlobId) -> Option<u32> {
     let (rows, _) = ids.as_chunks::<ID_ROW_BYTES>();
@@ -342,8 +360,8 @@ fn find(ids: &[u8], id: &BlobId) -> Option<u32> {
     let guess = usize::try_from((u128::from(prefix) * rows.len() as u128) >> 64).unwrap_or(0).min(rows.len() - 1);
     let mut step = 8;
     let (mut low, mut high) = (guess, guess);
-    // Widen until rows[low] <= id <= rows[high], or the end is reached on that side.
-    while low > 0 && rows.get(low)? > &id.0 {
+    // Widen until rows[low] < id <= rows[high], or the end is reached on that side.
+    while low > 0 && rows.get(low)? >= &id.0 {
         low = low.saturating_sub(step);
         step *= 2;
     }
@@ -372,8 +390,8 @@ mod tests {
             ids.sort_unstable();
             let bytes: Vec<u8> = ids.iter().flatten().copied().collect();
             for id in ids.iter().chain([&other, &[0; 32], &[255; 32]]) {
-                let found = find(&bytes, &BlobId(*id)).map(|position| ids[position as usize]);
-                prop_assert_eq!(found, ids.contains(id).then_some(*id));
+                let found = find(&bytes, &BlobId(*id)).map(|position| position as usize);
+                prop_assert_eq!(found, ids.iter().position(|other| other == id));
             }
         }
     }

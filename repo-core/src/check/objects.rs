@@ -1,0 +1,178 @@
+//! Stand-alone objects: config, key slots, snapshots and seals, notes. Each must have the name its bytes say, and open.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    check::{Context, finding::FindingKind},
+    crypto::{
+        keys::ObjectKind,
+        slot::{self, MAGIC},
+    },
+    envelope::object::{self, SEAL_BYTES},
+    error::{Error, Result, StoreErrorKind},
+    id::{SealId, SnapshotId},
+    pack::builder::object_id,
+    repository::{
+        commit::Seal,
+        config::Config,
+        notes::{ExpireNote, Mark, Session},
+    },
+    snapshot::Snapshot,
+    store::{ObjectName, Place},
+};
+
+/// The committed snapshots that could be read.
+pub(super) type Snapshots = Vec<(SnapshotId, Snapshot)>;
+
+/// Whether a failure concerns one object only, so that others are still worth a look: it is damaged or gone, or the store cannot
+/// give this one (a bad sector, a permission).
+pub(super) fn concerns_one_object(error: &Error) -> bool {
+    error.is_damage() || matches!(error.store_kind(), Some(StoreErrorKind::Permanent | StoreErrorKind::Denied))
+}
+
+/// Checks the config, key slots and notes.
+pub(super) fn check_small_objects(context: &Context<'_>) -> Result<()> {
+    check_config(context)?;
+    for info in context.repository.list(Place::Keys)? {
+        context.cancel.check()?;
+        if let Some(Err(reason)) = read(context, &info.name, |bytes| {
+            slot::info(bytes, context.repository.keys()).map(|_| ()).map_err(|error| error.to_string())
+        })? {
+            context.findings.add(info.name, FindingKind::KeyDamaged { reason });
+        }
+    }
+    for info in context.repository.list(Place::Locks)? {
+        context.cancel.check()?;
+        if let Some(Err(reason)) = read(context, &info.name, |bytes| check_note(context, &info.name, bytes))? {
+            context.findings.add(info.name, FindingKind::NoteDamaged { reason });
+        }
+    }
+    Ok(())
+}
+
+/// Reads the config again: the one that is in the store now must be the one the repository was opened with.
+fn check_config(context: &Context<'_>) -> Result<()> {
+    let reason = match context.repository.load::<Config>(&ObjectName::CONFIG, ObjectKind::Config) {
+        Ok(config) if config == *context.repository.config() => return Ok(()),
+        Ok(_) => "it is another one than the repository was opened with".to_owned(),
+        Err(error) if concerns_one_object(&error) => reason(&error),
+        Err(error) => return Err(error),
+    };
+    context.findings.add(ObjectName::CONFIG, FindingKind::ConfigLost { reason });
+    Ok(())
+}
+
+fn check_note(context: &Context<'_>, name: &ObjectName, bytes: &[u8]) -> Result<(), String> {
+    match bytes.get(MAGIC.len() + 2).copied().and_then(ObjectKind::from_byte) {
+        Some(kind @ ObjectKind::Session) => open::<Session>(context, kind, bytes, name).map(drop),
+        Some(kind @ ObjectKind::Mark) => open::<Mark>(context, kind, bytes, name).map(drop),
+        Some(kind @ ObjectKind::ExpireNote) => open::<ExpireNote>(context, kind, bytes, name).map(drop),
+        _ => Err("it is neither a session nor a mark nor an expire note".to_owned()),
+    }
+}
+
+/// Checks snapshots and seals, and gives the committed snapshots.
+pub(super) fn check_snapshots(context: &Context<'_>) -> Result<Snapshots> {
+    let mut seals: BTreeMap<SealId, Vec<SnapshotId>> = BTreeMap::new();
+    let mut bodies: BTreeMap<SnapshotId, Option<Snapshot>> = BTreeMap::new();
+    for info in context.repository.list(Place::Snapshots)? {
+        context.cancel.check()?;
+        let name = info.name;
+        if info.size_bytes == SEAL_BYTES {
+            let seal = read(context, &name, |bytes| open::<Seal>(context, ObjectKind::Seal, bytes, &name))?;
+            match seal {
+                Some(Ok(seal)) => drop(seals.insert(name.id().into(), seal.bodies)),
+                Some(Err(reason)) => drop(context.findings.add(name, FindingKind::SealDamaged { reason })),
+                None => {}
+            }
+            continue;
+        }
+        match read(context, &name, |bytes| open::<Snapshot>(context, ObjectKind::Snapshot, bytes, &name))? {
+            Some(Ok(snapshot)) => drop(bodies.insert(name.id().into(), Some(snapshot))),
+            Some(Err(reason)) => {
+                bodies.insert(name.id().into(), None);
+                context.findings.add(name, FindingKind::SnapshotDamaged { reason });
+            }
+            None => {}
+        }
+    }
+    check_seals(context, &seals, &bodies)?;
+    let committed: BTreeSet<SnapshotId> = seals.into_values().flatten().collect();
+    let mut snapshots = Snapshots::new();
+    for (id, body) in bodies {
+        match body {
+            Some(snapshot) if committed.contains(&id) => snapshots.push((id, snapshot)),
+            Some(_) => drop(context.findings.add(ObjectName::new(Place::Snapshots, id), FindingKind::Tentative)),
+            None => {}
+        }
+    }
+    // The newest first: their trees are the likeliest to be wanted.
+    snapshots.sort_by_key(|(id, snapshot)| (std::cmp::Reverse(snapshot.time), *id));
+    Ok(snapshots)
+}
+
+/// Whether one of these snapshots was removed since it was listed.
+pub(super) fn any_removed(context: &Context<'_>, snapshots: &Snapshots) -> Result<bool> {
+    for (id, _) in snapshots {
+        if context.repository.store().stat(&ObjectName::new(Place::Snapshots, *id))?.is_none() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// Every body that a seal names must be there, unless it was removed meanwhile: then the seal is gone, too.
+fn check_seals(
+    context: &Context<'_>,
+    seals: &BTreeMap<SealId, Vec<SnapshotId>>,
+    bodies: &BTreeMap<SnapshotId, Option<Snapshot>>,
+) -> Result<()> {
+    for (seal, named) in seals {
+        for body in named.iter().filter(|body| !bodies.contains_key(body)) {
+            let name = ObjectName::new(Place::Snapshots, *body);
+            let still_sealed = context.repository.store().stat(&ObjectName::new(Place::Snapshots, *seal))?.is_some();
+            if still_sealed && context.repository.store().stat(&name)?.is_none() {
+                context.findings.add(name, FindingKind::SnapshotMissing { seal: *seal });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Reads an object, holds it against its name, and opens it. Nothing when it vanished meanwhile; a text when it is damaged.
+fn read<T>(
+    context: &Context<'_>,
+    name: &ObjectName,
+    open: impl FnOnce(&[u8]) -> Result<T, String>,
+) -> Result<Option<Result<T, String>>> {
+    let bytes = match context.repository.load_bytes(name) {
+        Ok(bytes) => bytes,
+        Err(error) if error.store_kind() == Some(StoreErrorKind::NotFound) => return Ok(None),
+        Err(error) if concerns_one_object(&error) => return Ok(Some(Err(reason(&error)))),
+        Err(error) => return Err(error),
+    };
+    let named = object_id(&bytes) == name.id();
+    Ok(Some(open(&bytes).and_then(|value| named.then_some(value).ok_or_else(|| WRONG_NAME.to_owned()))))
+}
+
+/// Says that an object's bytes are not those it was stored with.
+pub(super) const WRONG_NAME: &str = "its bytes do not have the SHA-256 it is named by";
+
+fn open<T: Serialize + DeserializeOwned>(
+    context: &Context<'_>,
+    kind: ObjectKind,
+    bytes: &[u8],
+    name: &ObjectName,
+) -> Result<T, String> {
+    object::open(context.repository.keys(), kind, bytes, name).map_err(|error| reason(&error))
+}
+
+/// What is wrong, without the name of the object, which the finding says already.
+pub(super) fn reason(error: &Error) -> String {
+    match error {
+        Error::Damaged(damage) => damage.reason.clone(),
+        other => other.chain(),
+    }
+}
