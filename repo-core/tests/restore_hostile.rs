@@ -1,8 +1,10 @@
 //! Hostile targets and hostile trees: nothing outside the target is touched.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 
 use std::{
+    fmt::Write as _,
     fs,
     os::unix::fs::{MetadataExt, symlink},
     path::Path,
@@ -50,8 +52,10 @@ fn state(path: &Path) -> String {
     while let Some(path) = pending.pop() {
         let stat = fs::symlink_metadata(&path).unwrap();
         let content = if stat.is_file() { fs::read(&path).unwrap() } else { Vec::new() };
-        text += &format!(
-            "{path:?} {:o} {} {} {}.{} {}.{} {content:?}\n",
+        let _ = writeln!(
+            text,
+            "{} {:o} {} {} {}.{} {}.{} {content:?}",
+            path.display(),
             stat.mode(),
             stat.uid(),
             stat.nlink(),
@@ -123,7 +127,7 @@ fn a_directory_swapped_for_a_link_at_any_time_leads_nowhere() {
             while !done.load(Ordering::Relaxed) {
                 if fs::rename(&swap, &aside).is_ok() {
                     let _ = symlink(&canary, &swap);
-                    std::thread::yield_now();
+                    linger(swaps);
                     let _ = fs::remove_file(&swap);
                     let _ = fs::rename(&aside, &swap);
                     swaps += 1;
@@ -132,6 +136,7 @@ fn a_directory_swapped_for_a_link_at_any_time_leads_nowhere() {
                     let path = swap.join(format!("d{directory}"));
                     if fs::rename(&path, &aside).is_ok() {
                         let _ = symlink(canary.join(format!("d{directory}")), &path);
+                        linger(swaps);
                         let _ = fs::remove_file(&path);
                         let _ = fs::rename(&aside, &path);
                         swaps += 1;
@@ -157,6 +162,69 @@ fn a_directory_swapped_for_a_link_at_any_time_leads_nowhere() {
         assert!(swapper.join().unwrap() > 100, "the swapper worked");
     });
     assert_eq!(state(&canary), before, "{refused} refusals");
+}
+
+/// Waits for some microseconds, never the same number, so that links are there at every step of the other side.
+fn linger(turn: u64) {
+    let until = std::time::Instant::now() + std::time::Duration::from_micros(turn * 7 % 60);
+    while std::time::Instant::now() < until {
+        std::hint::spin_loop();
+    }
+}
+
+#[test]
+fn no_operation_of_the_sink_follows_a_link() {
+    let stage = Stage::sample();
+    let canary = canary(&stage);
+    let few = LocalOptions { open_directories: Some(1), ..LocalOptions::default() };
+    let sink = LocalSink::new(&stage.target, &few).unwrap();
+    let root = sink.make_root().unwrap();
+    let name = |text: &str| Name::new(text.as_bytes()).unwrap();
+    let link = |to: &Path, at: &str| symlink(to, stage.target.join(at)).unwrap();
+    link(&canary, "to-directory");
+    link(&canary.join("file"), "to-file");
+    link(&canary.join("not-there"), "to-nothing");
+    let directory = sink.make_directory(&root, &name("directory")).unwrap();
+    let inner = sink.make_directory(&directory, &name("inner")).unwrap();
+    let before = state(&canary);
+    let stat = fs::metadata(canary.join("file")).unwrap();
+    let identity = Identity { device: stat.dev(), inode: stat.ino() };
+    let mode = Mode::from_bits(0o644);
+    assert!(sink.open_directory(&root, &name("to-directory"), false).is_err());
+    for write in [false, true] {
+        assert!(sink.open(&root, &name("to-file"), identity, write).is_err());
+    }
+    for taken in ["to-file", "to-nothing", "to-directory"] {
+        assert!(sink.create(&root, &name(taken), mode).is_err());
+        assert!(sink.make_directory(&root, &name(taken)).is_err());
+    }
+    // Directories whose handles must be opened again, in the meantime replaced by links, or by other directories.
+    fs::create_dir(canary.join("inner")).unwrap();
+    let before_swap = state(&canary);
+    assert_eq!(before.lines().count() + 1, before_swap.lines().count());
+    fs::rename(stage.target.join("directory"), stage.target.join("aside")).unwrap();
+    for attempt in 0..2 {
+        if attempt == 0 {
+            link(&canary, "directory");
+        } else {
+            fs::remove_file(stage.target.join("directory")).unwrap();
+            fs::create_dir_all(stage.target.join("directory/inner")).unwrap();
+        }
+        for handle in [&directory, &inner] {
+            // Something else is open now.
+            sink.make_directory(&root, &name(&format!("other-{attempt}"))).ok();
+            sink.open_directory(&root, &name(&format!("other-{attempt}")), false).unwrap();
+            assert!(sink.names(handle).is_err());
+            assert!(sink.stat(handle, &name("file")).is_err());
+            assert!(sink.create(handle, &name("new"), mode).is_err());
+            assert!(sink.make_directory(handle, &name("new")).is_err());
+            assert!(sink.remove(handle, &name("file")).is_err());
+            assert!(sink.open_directory(handle, &name("inner"), false).is_err());
+        }
+    }
+    assert_eq!(state(&canary), before_swap);
+    assert_eq!(fs::read_dir(stage.target.join("directory/inner")).unwrap().count(), 0);
+    assert!(!canary.join("not-there").exists());
 }
 
 #[test]

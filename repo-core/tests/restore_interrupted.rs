@@ -1,4 +1,5 @@
 //! A restore that dies, runs out of space or is stopped at any operation goes on when it is run again.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! What is restored is what was stored.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod common;
 

@@ -121,16 +121,13 @@ impl<'a, S: Sink> Worker<'a, S> {
                 _ => self.verify(piece, plain),
             };
             verified = Some((piece, bytes));
-            match bytes {
-                Some(bytes) => {
-                    done_bytes += u64::from(piece.length_bytes);
-                    self.piece(window, piece, bytes);
-                }
-                None => {
-                    let object = format!("data blob {}", piece.blob);
-                    let reason = format!("something else is in its place in pack {}", frame.location.pack);
-                    self.lose_pieces(window, std::slice::from_ref(piece), &Damage::new(object, reason).to_string());
-                }
+            if let Some(bytes) = bytes {
+                done_bytes += u64::from(piece.length_bytes);
+                self.piece(window, piece, bytes);
+            } else {
+                let object = format!("data blob {}", piece.blob);
+                let reason = format!("something else is in its place in pack {}", frame.location.pack);
+                self.lose_pieces(window, std::slice::from_ref(piece), &Damage::new(object, reason).to_string());
             }
         }
         self.context.progress.done(0, done_bytes);

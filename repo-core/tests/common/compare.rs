@@ -103,7 +103,8 @@ pub fn differences(a: &Path, b: &Path, options: &CompareOptions) -> Vec<String> 
             groups[1].insert(path.clone(), (two.dev(), two.ino()));
         }
         if file_type.is_symlink() {
-            let [one, two] = [&here, &there].map(|link| format!("{:?}", fs::read_link(link).unwrap()));
+            let [one, two] = [&here, &there]
+                .map(|link| fs::read_link(link).unwrap().as_os_str().as_bytes().escape_ascii().to_string());
             differ("link target", one, two);
         } else if file_type.is_block_device() || file_type.is_char_device() {
             differ("device", one.rdev().to_string(), two.rdev().to_string());

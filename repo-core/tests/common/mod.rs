@@ -1,5 +1,10 @@
 //! What several integration tests share.
-#![allow(dead_code, unreachable_pub, clippy::unwrap_used, reason = "every test uses a part of it")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "every test uses a part of it, and ends where it cannot go on"
+)]
 
 pub mod compare;
 pub mod memory_blobs;

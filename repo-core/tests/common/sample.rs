@@ -53,8 +53,8 @@ pub fn make_sample(root: &Path) {
     fs::write(root.join("docs/hello.txt"), "hello, world\n").unwrap();
     fs::write(root.join("docs/empty.txt"), "").unwrap();
     fs::write(root.join("docs/twin.txt"), "hello, world\n").unwrap();
-    for i in 0..40 {
-        fs::write(root.join(format!("docs/deep/small-{i:02}")), noise(i, 100 + 37 * i as usize)).unwrap();
+    for i in 0..40_u8 {
+        fs::write(root.join(format!("docs/deep/small-{i:02}")), noise(i.into(), 100 + 37 * usize::from(i))).unwrap();
     }
     fs::write(root.join("docs/deep/deeper/deepest/big"), noise(1000, 700_001)).unwrap();
     // A second file that shares most of the first.
