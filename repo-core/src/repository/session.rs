@@ -301,8 +301,13 @@ impl Session {
         *lock(&self.shared.new_blobs) = NewBlobs::default();
     }
 
-    /// Takes the session's note away. What was stored without a commit stays, for the next session to find.
+    /// Ends the session without a commit: makes what was stored known to the next session, and takes the note away.
+    ///
+    /// # Errors
+    /// When that fails; the note then stays, so that the next session looks for what was stored.
     pub fn close(mut self) -> Result<()> {
+        self.uploader.wait();
+        self.put_index(false)?;
         self.remove_note()
     }
 
@@ -376,7 +381,7 @@ impl Session {
 }
 
 impl Shared {
-    fn pack_bytes(&self) -> usize {
+    pub(super) fn pack_bytes(&self) -> usize {
         self.repository.config().parameters.pack_bytes as usize
     }
 

@@ -14,8 +14,8 @@ use crate::{
     repository::session::Shared,
 };
 
-/// Most threads that upload, whatever the store would like. Each holds a whole pack.
-const THREADS_MAX: usize = 4;
+/// Most bytes of packs that are being uploaded, whatever number of connections the store would like: each thread holds a whole pack.
+const IN_FLIGHT_BYTES: usize = 32 << 20;
 
 /// Threads that finish and store packs. A pack is handed over only when a thread is free to take it, so that no more packs
 /// are in memory than there are threads and packs being filled.
@@ -39,7 +39,7 @@ impl Uploader {
         let receiver = Arc::new(Mutex::new(receiver));
         let state = Arc::new(State::default());
         let wanted = shared.repository.store().abilities().connections;
-        let count = if shared.dry_run { 0 } else { wanted.clamp(1, THREADS_MAX) };
+        let count = if shared.dry_run { 0 } else { wanted.min(IN_FLIGHT_BYTES / shared.pack_bytes()).max(1) };
         let threads = (0..count)
             .map(|_| {
                 let (shared, state, receiver) = (Arc::clone(shared), Arc::clone(&state), Arc::clone(&receiver));
