@@ -9,6 +9,7 @@ use crate::{
     envelope::{
         container::{ContainerWriter, FOOTER_BYTES},
         header::sealed_bytes,
+        padding::padme,
     },
     error::Result,
     id::{ObjectId, PackId},
@@ -76,6 +77,15 @@ impl PackBuilder {
             + sealed_bytes(directory_bytes)
             + FOOTER_BYTES;
         frames == 1 || (bytes <= pack_bytes && frames <= limits::FRAMES_MAX && blobs <= limits::PACK_BLOBS_MAX)
+    }
+
+    /// Whether to close the pack as it is: it is nearly full, and padding it would waste next to nothing.
+    #[must_use]
+    pub fn pads_well(&self, pack_bytes: usize) -> bool {
+        let directory_bytes = 9 + self.directory.frames.len() * FRAME_RECORD_BYTES + self.blobs * BLOB_RECORD_BYTES;
+        let bytes = self.container.len_bytes() + sealed_bytes(0) + sealed_bytes(directory_bytes) + FOOTER_BYTES;
+        let padding_bytes = padme(bytes as u64) - bytes as u64;
+        bytes >= pack_bytes / 4 * 3 && padding_bytes <= bytes as u64 / 1024
     }
 
     /// Seals a frame into the pack; returns where it begins and its position.

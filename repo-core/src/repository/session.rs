@@ -374,9 +374,17 @@ impl Session {
         }
         let pack = open.get_or_insert_with(|| {
             let repository = &shared.repository;
-            PackBuilder::new(repository.keys(), frame.kind, repository.runtime(), self.uploader.buffer())
+            // Tree packs are small; a buffer that once held a full pack would only take memory there.
+            let buffer = if frame.kind == BlobKind::Data { self.uploader.buffer() } else { Vec::new() };
+            PackBuilder::new(repository.keys(), frame.kind, repository.runtime(), buffer)
         });
-        pack.add(packed).map(|_| ())
+        pack.add(packed)?;
+        if pack.pads_well(shared.pack_bytes())
+            && let Some(full) = open.take()
+        {
+            self.uploader.put(full)?;
+        }
+        Ok(())
     }
 }
 

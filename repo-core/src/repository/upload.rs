@@ -33,6 +33,16 @@ struct State {
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
+impl State {
+    /// Keeps one buffer at a time; while it is filled again, the next one comes back.
+    fn keep(&self, buffer: Vec<u8>) {
+        let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
+        if buffers.is_empty() {
+            buffers.push(buffer);
+        }
+    }
+}
+
 impl Uploader {
     pub(super) fn start(shared: &Arc<Shared>) -> Self {
         let (queue, receiver) = sync_channel::<PackBuilder>(0);
@@ -89,7 +99,7 @@ fn upload(shared: &Shared, state: &State, receiver: &Mutex<Receiver<PackBuilder>
         if !shared.has_failed() {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shared.put_pack(pack)));
             match result {
-                Ok(Ok(buffer)) => state.buffers.lock().unwrap_or_else(PoisonError::into_inner).push(buffer),
+                Ok(Ok(buffer)) => state.keep(buffer),
                 Ok(Err(error)) => drop(shared.fail(error)),
                 Err(_) => drop(shared.fail(Error::Invalid("a thread that stores packs failed; this is a bug".into()))),
             }
