@@ -19,6 +19,11 @@ pub trait Runtime: Send + Sync {
     /// Lets so much time pass, by a clock that no one can set.
     fn sleep_ms(&self, milliseconds: u64);
 
+    /// Whether a process of this number is running on this machine. For courtesy only; where nobody can tell, it is.
+    fn is_running(&self, _process: u32) -> bool {
+        true
+    }
+
     /// 32 random bytes.
     fn random_32(&self) -> [u8; 32] {
         let mut bytes = [0; 32];
@@ -39,6 +44,16 @@ impl Runtime for SystemRuntime {
             Err(before) => (-i64::try_from(before.duration().as_secs()).unwrap_or(i64::MAX), 0),
         };
         Timestamp::new(seconds, nanoseconds).unwrap_or_default()
+    }
+
+    fn is_running(&self, process: u32) -> bool {
+        use rustix::{
+            io::Errno,
+            process::{Pid, test_kill_process},
+        };
+        // Somebody else's process may not be signalled, but it is there.
+        let process = i32::try_from(process).ok().and_then(Pid::from_raw);
+        process.is_some_and(|process| test_kill_process(process) != Err(Errno::SRCH))
     }
 
     fn sleep_ms(&self, milliseconds: u64) {

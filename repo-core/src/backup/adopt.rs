@@ -1,51 +1,119 @@
-//! Finding again what a run that was killed had stored.
+//! What a backup knows of the repository when it begins, and finding again what a run that was killed had stored.
 //!
-//! Packs are durable before an index run names them. A run that dies between the two leaves packs nobody knows. It also leaves its
-//! session's note; where there is one, the packs are listed, and those without an index are read by their own directories.
+//! Packs are durable before an index run names them. A run that dies between the two leaves packs nobody knows, and its session's
+//! note. Where such a note is found, the packs are listed: those without an index are read by their own directories, and those
+//! that an index names but that are not there whole do not count, so that what they held is stored anew. The note goes once this
+//! backup is committed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
-    error::Result,
-    id::PackId,
+    error::{Error, Result},
+    id::{NoteId, PackId},
     index::{builder::IndexBuilder, run::decode_run, set::IndexSet},
     pack::reader::read_directory,
-    repository::Repository,
+    repository::{
+        Repository,
+        notes::{Notes, Session},
+    },
     store::{ObjectName, Place},
+    time::Timestamp,
 };
 
-/// Reads the index; adds a run for packs that were left without one.
-///
-/// # Errors
-/// When the index cannot be read. A pack that cannot be read is none of ours; `check` tells of it.
-pub(super) fn load_index(repository: &Repository, dry_run: bool) -> Result<IndexSet> {
-    let notes = repository.notes()?;
-    let mut index = IndexSet::load(repository.store(), repository.keys(), None)?;
-    if notes.sessions.is_empty() || dry_run {
-        return Ok(index);
-    }
-    let known: BTreeSet<PackId> = index.all_packs().map(|pack| pack.id).collect();
-    let condemned = notes.condemned();
-    let mut builder = IndexBuilder::default();
-    for info in repository.list(Place::Data)? {
-        let id = PackId::from(info.name.id());
-        if known.contains(&id) || condemned.contains(&id) {
-            continue;
+/// Seconds after which a session's note counts as left behind, whoever made it: the same as for tentative snapshots.
+const LEFT_BEHIND_SECONDS: i64 = 14 * 24 * 3600;
+
+/// What a backup begins with.
+pub(super) struct Known {
+    /// Where blobs are.
+    pub(super) index: IndexSet,
+    /// Packs of the index whose blobs do not count as stored: condemned, or known not to be there whole.
+    pub(super) distrusted: BTreeSet<PackId>,
+    /// Notes of sessions that have ended without removing them, to be removed once this backup is committed.
+    pub(super) left_behind: Vec<NoteId>,
+    /// Index runs that cannot be read. What they name is stored again where it is needed.
+    pub(super) damaged: Vec<Error>,
+}
+
+impl Known {
+    /// Reads notes and index, and takes in what earlier runs left; stores an index run for it unless this is a dry run.
+    ///
+    /// # Errors
+    /// When the store fails, or a note that says what is being deleted cannot be read.
+    pub(super) fn load(repository: &Repository, own: Option<&Session>, dry_run: bool) -> Result<Self> {
+        let notes = repository.notes()?;
+        let mut damaged = Vec::new();
+        let index = IndexSet::load(repository.store(), repository.keys(), Some(&mut damaged))?;
+        let left_behind = left_behind(repository, &notes, own)?;
+        let mut known = Self { index, distrusted: notes.condemned(), left_behind, damaged };
+        if !known.left_behind.is_empty() {
+            known.adopt(repository, dry_run)?;
         }
-        let (Ok(pack), Ok(size_bytes)) = (
-            read_directory(repository.store(), repository.keys(), id, info.size_bytes),
-            u32::try_from(info.size_bytes),
-        ) else {
-            continue;
-        };
-        builder.add_pack(id, pack.salt, size_bytes, pack.kind, &pack.directory);
+        Ok(known)
     }
-    if !builder.is_empty() {
-        let run = builder.finish(repository.keys(), repository.runtime())?;
-        let name = ObjectName::new(Place::Index, run.id);
-        repository.put_object(&name, &run.bytes)?;
-        let table = decode_run(repository.keys(), &run.bytes, &name)?;
-        index.add(run.id, run.bytes.len() as u64, table);
+
+    fn adopt(&mut self, repository: &Repository, dry_run: bool) -> Result<()> {
+        let mut missing: BTreeMap<PackId, u64> =
+            self.index.all_packs().map(|pack| (pack.id, pack.size_bytes.into())).collect();
+        let mut unknown = Vec::new();
+        for info in repository.list(Place::Data)? {
+            let id = PackId::from(info.name.id());
+            match missing.get(&id) {
+                Some(size_bytes) if *size_bytes == info.size_bytes => _ = missing.remove(&id),
+                Some(_) => {}
+                None => unknown.push((id, info.size_bytes)),
+            }
+        }
+        unknown.retain(|(id, _)| !self.distrusted.contains(id));
+        self.distrusted.extend(missing.into_keys());
+        if dry_run {
+            return Ok(());
+        }
+        let mut builder = IndexBuilder::default();
+        for (id, size_bytes) in unknown {
+            match read_directory(repository.store(), repository.keys(), id, size_bytes) {
+                Ok(pack) => {
+                    let size_bytes = u32::try_from(size_bytes).unwrap_or(u32::MAX);
+                    builder.add_pack(id, pack.salt, size_bytes, pack.kind, &pack.directory);
+                }
+                // None of ours, or not whole; `check` tells of it.
+                Err(error) if error.is_damage() => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if !builder.is_empty() {
+            let run = builder.finish(repository.keys(), repository.runtime())?;
+            let name = ObjectName::new(Place::Index, run.id);
+            repository.put_object(&name, &run.bytes)?;
+            let table = decode_run(repository.keys(), &run.bytes, &name)?;
+            self.index.add(run.id, run.bytes.len() as u64, table);
+        }
+        Ok(())
     }
-    Ok(index)
+}
+
+/// The notes of sessions that are over: their process is gone from this machine, or they are older than any session gets. One with
+/// our own process number is of a process that had it before us, or of a backup of ours that has failed.
+fn left_behind(repository: &Repository, notes: &Notes, own: Option<&Session>) -> Result<Vec<NoteId>> {
+    let now = repository.runtime().now();
+    let mut over = Vec::new();
+    for (id, session) in &notes.sessions {
+        let is_over = own.is_some_and(|own| {
+            session.host == own.host
+                && (session.process == own.process || !repository.runtime().is_running(session.process))
+        });
+        if is_over || is_old(stored(repository, *id)?.unwrap_or(session.started), now) {
+            over.push(*id);
+        }
+    }
+    Ok(over)
+}
+
+/// When a note was stored, by the store's clock.
+fn stored(repository: &Repository, id: NoteId) -> Result<Option<Timestamp>> {
+    Ok(repository.store().stat(&ObjectName::new(Place::Locks, id))?.and_then(|info| info.modified))
+}
+
+const fn is_old(stored: Timestamp, now: Timestamp) -> bool {
+    now.seconds().saturating_sub(stored.seconds()) > LEFT_BEHIND_SECONDS
 }

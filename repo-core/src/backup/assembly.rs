@@ -97,7 +97,7 @@ impl OpenDirectory {
         let mut directory = Arc::clone(self);
         // A loop rather than a recursion: directories can be nested thousands deep.
         while let Some((tree, totals)) = finished {
-            let entry = directory.finished(engine, tree, totals);
+            let entry = directory.finished(engine, tree, totals)?;
             let Some(above) = &directory.above else { return Ok(()) };
             let (next, position) = (Arc::clone(&above.directory), above.position);
             finished = next.change(engine, |state| state.put(position, entry))?;
@@ -126,17 +126,20 @@ impl OpenDirectory {
     }
 
     /// Makes the entry of a complete directory and counts it.
-    fn finished(&self, engine: &Engine<'_>, tree: BlobId, totals: Totals) -> Option<Entry> {
-        let xattrs = self.source.own_xattrs().unwrap_or_else(|error| {
-            engine.tally.source_problem(error, engine.progress);
-            Vec::new()
-        });
+    fn finished(&self, engine: &Engine<'_>, tree: BlobId, totals: Totals) -> Result<Option<Entry>> {
+        let xattrs = match self.source.own_xattrs() {
+            Ok(xattrs) => xattrs,
+            Err(error) => {
+                engine.source_error(error)?;
+                Vec::new()
+            }
+        };
         let stat = self.source.stat();
         engine.owner(&stat);
         let metadata = metadata(&stat, xattrs, engine.options.with_atime);
         let Some(above) = &self.above else {
             engine.set_root(FinishedRoot { tree, totals, metadata });
-            return None;
+            return Ok(None);
         };
         let node = Node { kind: NodeKind::Directory { tree, totals }, metadata };
         let outcome = match &self.before {
@@ -150,6 +153,6 @@ impl OpenDirectory {
             path.push(b'/');
             engine.progress.item(&path, outcome, 0);
         }
-        Some(Entry { name: above.name.clone(), node })
+        Ok(Some(Entry { name: above.name.clone(), node }))
     }
 }

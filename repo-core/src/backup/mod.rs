@@ -16,7 +16,7 @@ use std::sync::Arc;
 use crate::{
     compress::Level,
     error::{Error, Result},
-    id::SnapshotId,
+    id::{NoteId, SnapshotId},
     progress::{Cancel, Problem, Progress},
     repository::{
         Repository,
@@ -26,6 +26,7 @@ use crate::{
     },
     snapshot::{Listing, Protection, Snapshot, Summary},
     source::Source,
+    store::{ObjectName, Place},
     time::Timestamp,
     tree::node::Totals,
 };
@@ -43,6 +44,7 @@ mod reuse;
 mod scan;
 mod tally;
 
+use adopt::Known;
 use engine::Engine;
 
 /// Which snapshot to look for changes against.
@@ -137,13 +139,21 @@ pub fn backup(
     let started = repository.runtime().now();
     let identity = options.label.as_ref().map_or_else(|| source.targets(), |label| vec![label.clone()]);
     let parent = find_parent(repository, options, &identity)?;
-    let index = Arc::new(adopt::load_index(repository, options.dry_run)?);
-    let session_options = SessionOptions { level: options.level, dry_run: options.dry_run, note: options.note.clone() };
-    let session = Session::open(Arc::clone(repository), index, session_options)?;
+    let known = Known::load(repository, options.note.as_ref(), options.dry_run)?;
+    let session_options = SessionOptions {
+        level: options.level,
+        dry_run: options.dry_run,
+        note: options.note.clone(),
+        distrusted: known.distrusted,
+    };
+    let session = Session::open(Arc::clone(repository), Arc::new(known.index), session_options)?;
 
     let reader = BlobReader::new(Arc::clone(repository), Arc::clone(session.index()), CACHE_BYTES);
     let before = parent.as_ref().map(|(_, snapshot)| snapshot);
     let engine = Engine::new(&session, &reader, source, options, before, progress, cancel)?;
+    for damage in &known.damaged {
+        engine.tally.problem(unreadable_index(damage), progress);
+    }
     let outcome = match engine.run() {
         Ok(outcome) => outcome,
         Err(error) => {
@@ -172,6 +182,9 @@ pub fn backup(
         session.flush()?;
         report.complete(session.added());
         session.close()?;
+        if !options.dry_run {
+            remove_notes(repository, &known.left_behind);
+        }
         return Ok(report);
     }
     session.flush()?;
@@ -202,7 +215,19 @@ pub fn backup(
     cancel.check()?;
     let tree = body.tree;
     report.snapshot = Some(session.commit(&body, &mut |session, lost| rescue::store_again(session, &tree, lost))?);
+    remove_notes(repository, &known.left_behind);
     Ok(report)
+}
+
+/// Removes what killed runs left. A note that stays costs the next backup a look.
+fn remove_notes(repository: &Repository, notes: &[NoteId]) {
+    for note in notes {
+        let _ = repository.store().delete(&ObjectName::new(Place::Locks, *note));
+    }
+}
+
+fn unreadable_index(error: &Error) -> Problem {
+    Problem { path: b"index".to_vec(), during: "read", message: error.chain() }
 }
 
 impl BackupReport {

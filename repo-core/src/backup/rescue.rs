@@ -6,11 +6,14 @@ use std::{
 };
 
 use crate::{
-    blob::{BlobKind, ReadBlobs, WriteBlobs},
+    blob::{BlobKind, BlobLocation, ReadBlobs, WriteBlobs},
     error::{Error, Result},
     id::{BlobId, PackId},
     index::set::IndexSet,
-    repository::{reader::BlobReader, session::Session},
+    repository::{
+        reader::{BlobReader, CACHE_BYTES},
+        session::Session,
+    },
     tree::{
         TreeBlob,
         node::{Content, NodeKind, Piece},
@@ -24,7 +27,8 @@ use crate::{
 pub(super) fn store_again(session: &Session, tree: &BlobId, lost: &BTreeSet<PackId>) -> Result<()> {
     let repository = session.repository();
     let index = Arc::new(IndexSet::load(repository.store(), repository.keys(), None)?);
-    let reader = BlobReader::new(Arc::clone(repository), Arc::clone(&index), crate::repository::reader::CACHE_BYTES);
+    let reader = |index: &Arc<IndexSet>| BlobReader::new(Arc::clone(repository), Arc::clone(index), CACHE_BYTES);
+    let reader = Readers { now: reader(&index), before: reader(session.index()) };
     let mut rescue = Rescue { session, index, reader, lost, seen: HashSet::new(), bytes: Vec::new() };
     let mut pages = vec![*tree];
     while let Some(page) = pages.pop() {
@@ -57,7 +61,7 @@ struct Rescue<'a> {
     session: &'a Session,
     /// The index as it is now, with what this session has stored.
     index: Arc<IndexSet>,
-    reader: BlobReader,
+    reader: Readers,
     lost: &'a BTreeSet<PackId>,
     seen: HashSet<BlobId>,
     bytes: Vec<u8>,
@@ -85,6 +89,25 @@ impl Rescue<'_> {
             self.session.write_blob(kind, &self.bytes)?;
         }
         Ok(true)
+    }
+}
+
+/// The index as it is now, and as it was when the session began: a pruner takes packs out of the index before it deletes them.
+struct Readers {
+    now: BlobReader,
+    before: BlobReader,
+}
+
+impl ReadBlobs for Readers {
+    fn read_blob(&self, kind: BlobKind, id: &BlobId, into: &mut Vec<u8>) -> Result<()> {
+        match self.now.read_blob(kind, id, into) {
+            Err(error) if error.is_damage() => self.before.read_blob(kind, id, into),
+            result => result,
+        }
+    }
+
+    fn locate(&self, kind: BlobKind, id: &BlobId) -> Option<BlobLocation> {
+        self.now.locate(kind, id).or_else(|| self.before.locate(kind, id))
     }
 }
 

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     crypto::keys::ObjectKind,
-    error::{Error, Result},
+    error::{Damage, Error, Result},
     id::{PackId, SnapshotId},
     limits,
     protocol::writer::{Answer, Outcome, Step, Writer},
     repository::session::Session,
-    store::Place,
+    store::{ObjectName, Place},
 };
 
 /// A seal: commits the bodies it names.
@@ -40,46 +40,44 @@ impl Session {
     fn drive<T: Serialize>(&self, body: &T, rescue: &mut Rescue<'_>) -> Result<SnapshotId> {
         let repository = self.repository();
         let mut writer = Writer::default();
+        let mut body_bytes = 0;
+        let mut cut = None;
         loop {
             let answer = match writer.step() {
                 // The index was read before the session was opened.
                 Step::ListIndex => Answer::IndexListed,
                 Step::Store => {
                     self.flush()?;
-                    let superseded = self.put_index(true)?;
-                    for run in superseded {
-                        // Its entries are in the new run. One that may not be deleted here is merely said twice.
-                        let _ = repository.store().delete(&run);
-                    }
+                    self.put_merged_index()?;
                     Answer::Stored(self.needed_packs())
                 }
                 Step::PutBody => {
-                    let body = repository.save(Place::Snapshots, ObjectKind::Snapshot, body)?.into();
-                    repository.runtime().sleep_ms(repository.store().abilities().visibility_delay_ms);
-                    Answer::BodyPut(body)
+                    let (body, size_bytes) = repository.save_sized(Place::Snapshots, ObjectKind::Snapshot, body)?;
+                    body_bytes = size_bytes;
+                    self.wait_until_visible();
+                    Answer::BodyPut(body.into())
                 }
                 Step::ListMarks => Answer::Marks(repository.notes()?.condemned()),
                 Step::ListPacks => {
-                    let mut present = BTreeSet::new();
-                    repository.store().list(Place::Data, &mut |info| {
-                        let pack = PackId::from(info.name.id());
-                        if writer.needed().contains(&pack) {
-                            present.insert(pack);
-                        }
-                    })?;
+                    let (present, damage) = self.list_needed(writer.needed())?;
+                    cut = damage;
                     Answer::Packs(present)
                 }
                 Step::Rescue(lost) => {
                     self.distrust(lost);
-                    rescue(self, lost)?;
+                    rescue(self, lost).map_err(|error| match (error, cut.take()) {
+                        (Error::PrunedAway, Some(damage)) => damage.into(),
+                        (error, _) => error,
+                    })?;
                     self.flush()?;
                     self.put_index(false)?;
                     Answer::Stored(self.needed_packs())
                 }
                 Step::PutSeal(body) => {
-                    let seal = Seal { bodies: vec![*body] };
-                    debug_assert!(seal.bodies.len() <= limits::SEAL_BODIES_MAX);
-                    repository.save(Place::Snapshots, ObjectKind::Seal, &seal)?;
+                    let body_name = ObjectName::new(Place::Snapshots, *body);
+                    repository.check_stored(&body_name, body_bytes)?;
+                    self.check_index()?;
+                    self.put_seal(*body)?;
                     Answer::SealPut
                 }
                 Step::ListExpireNotes => Answer::ExpireNotes(repository.notes()?.expiring()),
@@ -88,5 +86,59 @@ impl Session {
             };
             writer.answer(answer).map_err(|error| Error::Invalid(error.to_string()))?;
         }
+    }
+
+    /// W3, and removes the runs that are merged into the new one.
+    fn put_merged_index(&self) -> Result<()> {
+        for run in self.put_index(true)? {
+            // Its entries are in a larger run; one that stays is merely said twice. A store that refuses one refuses all.
+            if self.repository().store().delete(&run).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// W6: which of the needed packs are there; and a reason beyond pruning why one does not count: it is not as long as it was
+    /// stored, or this session itself has just stored it.
+    fn list_needed(&self, needed: &BTreeSet<PackId>) -> Result<(BTreeSet<PackId>, Option<Damage>)> {
+        let sizes = self.pack_sizes();
+        let mut present = BTreeSet::new();
+        let mut cut = None;
+        self.repository().store().list(Place::Data, &mut |info| {
+            let pack = PackId::from(info.name.id());
+            if !needed.contains(&pack) {
+                return;
+            }
+            let expected_bytes = sizes.get(&pack).copied().unwrap_or_default();
+            if info.size_bytes == expected_bytes {
+                present.insert(pack);
+            } else {
+                let reason = format!(
+                    "it has {} bytes and was stored with {expected_bytes}; the next backup stores anew what was in it",
+                    info.size_bytes
+                );
+                cut = Some(Damage::new(info.name, reason));
+            }
+        })?;
+        if let Some(pack) = needed.iter().find(|pack| !present.contains(pack) && self.has_stored(pack)) {
+            let reason = "it was stored a moment ago and is gone: pruned, or the store does not keep what it confirms; run again";
+            cut.get_or_insert(Damage::new(ObjectName::new(Place::Data, *pack), reason));
+        }
+        Ok((present, cut))
+    }
+
+    /// W8, and a look whether it is there.
+    fn put_seal(&self, body: SnapshotId) -> Result<()> {
+        let seal = Seal { bodies: vec![body] };
+        debug_assert!(seal.bodies.len() <= limits::SEAL_BODIES_MAX);
+        let (id, size_bytes) = self.repository().save_sized(Place::Snapshots, ObjectKind::Seal, &seal)?;
+        self.wait_until_visible();
+        self.repository().check_stored(&ObjectName::new(Place::Snapshots, id), size_bytes)
+    }
+
+    fn wait_until_visible(&self) {
+        let repository = self.repository();
+        repository.runtime().sleep_ms(repository.store().abilities().visibility_delay_ms);
     }
 }

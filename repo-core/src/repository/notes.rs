@@ -88,9 +88,12 @@ impl Repository {
             let id = NoteId::from(info.name.id());
             let kind = bytes.get(MAGIC.len() + 2).copied().and_then(ObjectKind::from_byte);
             match kind {
-                Some(ObjectKind::Session) => {
-                    notes.sessions.push((id, self.open_note(ObjectKind::Session, &bytes, &info.name)?));
-                }
+                // A courtesy: one that cannot be read must not keep everybody out.
+                Some(ObjectKind::Session) => match self.open_note(ObjectKind::Session, &bytes, &info.name) {
+                    Ok(session) => notes.sessions.push((id, session)),
+                    Err(error) if error.is_damage() => {}
+                    Err(error) => return Err(error),
+                },
                 Some(ObjectKind::Mark) => notes.marks.push((id, self.open_note(ObjectKind::Mark, &bytes, &info.name)?)),
                 Some(ObjectKind::ExpireNote) => {
                     notes.expire_notes.push((id, self.open_note(ObjectKind::ExpireNote, &bytes, &info.name)?));

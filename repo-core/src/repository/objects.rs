@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     crypto::keys::ObjectKind,
     envelope::object,
-    error::{Result, StoreErrorKind},
+    error::{Damage, Result, StoreErrorKind},
     id::ObjectId,
     limits,
     pack::builder::object_id,
@@ -19,10 +19,20 @@ impl Repository {
     /// # Errors
     /// When it cannot be sealed or stored.
     pub fn save<T: Serialize>(&self, place: Place, kind: ObjectKind, value: &T) -> Result<ObjectId> {
+        Ok(self.save_sized(place, kind, value)?.0)
+    }
+
+    /// As [`Self::save`]; tells the size too.
+    pub(super) fn save_sized<T: Serialize>(
+        &self,
+        place: Place,
+        kind: ObjectKind,
+        value: &T,
+    ) -> Result<(ObjectId, u64)> {
         let bytes = object::seal(self.keys(), kind, value, self.runtime())?;
         let id = object_id(&bytes);
         put_hashed(self.store(), &ObjectName::new(place, id), &bytes)?;
-        Ok(id)
+        Ok((id, bytes.len() as u64))
     }
 
     /// Stores bytes under a name that is their hash.
@@ -31,6 +41,22 @@ impl Repository {
     /// When they cannot be stored.
     pub fn put_object(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
         put_hashed(self.store(), name, bytes)
+    }
+
+    /// Makes sure that an object that was stored is there in full length: a last look before something relies on it, for
+    /// stores that lose what they have confirmed.
+    ///
+    /// # Errors
+    /// When it is not, or the store cannot tell.
+    pub(crate) fn check_stored(&self, name: &ObjectName, size_bytes: u64) -> Result<()> {
+        let found_bytes = self.store().stat(name)?.map_or(0, |info| info.size_bytes);
+        if found_bytes == size_bytes {
+            return Ok(());
+        }
+        let reason = format!(
+            "the store confirmed that it has {size_bytes} bytes, and now has {found_bytes} of them; nothing can rely on this store"
+        );
+        Err(Damage::new(name, reason).into())
     }
 
     /// Reads the object of this name.
@@ -66,12 +92,16 @@ impl Repository {
 }
 
 /// Stores an object that is named by its hash. One of that name that is there already has the same bytes, if it has the
-/// same size; anything else was left behind by something that does not write whole objects.
+/// same size. Anything else is what an attempt of ours left behind in a store that does not write whole objects: nobody
+/// else makes an object of this name, since it depends on random bytes. It is replaced.
 pub(crate) fn put_hashed(store: &dyn Store, name: &ObjectName, bytes: &[u8]) -> Result<()> {
     match store.put(name, bytes) {
         Err(error) if error.kind == StoreErrorKind::Exists => match store.stat(name)? {
             Some(info) if info.size_bytes == bytes.len() as u64 => Ok(()),
-            _ => Err(error.into()),
+            _ => {
+                store.delete(name)?;
+                Ok(store.put(name, bytes)?)
+            }
         },
         result => Ok(result?),
     }

@@ -3,7 +3,8 @@
 //! `open → write → commit(self)`; a session that is dropped commits nothing, and what it stored is found and used by the next.
 
 use std::{
-    collections::BTreeSet,
+    cmp::Reverse,
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -18,7 +19,10 @@ use crate::{
     crypto::keys::ObjectKind,
     error::{Damage, Error, Result},
     id::{BlobId, NoteId, PackId},
-    index::{builder::IndexBuilder, set::IndexSet},
+    index::{
+        builder::IndexBuilder,
+        set::{IndexSet, Run},
+    },
     limits,
     pack::{
         builder::{FinishedPack, PackBuilder, PackedFrame},
@@ -41,6 +45,8 @@ pub struct SessionOptions {
     pub dry_run: bool,
     /// Who works here; `None` leaves no note.
     pub note: Option<SessionNote>,
+    /// Packs of the index whose blobs do not count as stored.
+    pub distrusted: BTreeSet<PackId>,
 }
 
 /// What a session stored.
@@ -92,7 +98,10 @@ pub(super) struct Shared {
 /// Packs that are durable.
 #[derive(Default)]
 struct Stored {
-    packs: BTreeSet<PackId>,
+    /// With their sizes.
+    packs: BTreeMap<PackId, u64>,
+    /// Index runs, with their sizes.
+    runs: Vec<(ObjectName, u64)>,
     /// Those that no index run names yet.
     unindexed: IndexBuilder,
 }
@@ -163,7 +172,7 @@ impl Session {
             dry_run: options.dry_run,
             new_blobs: Mutex::default(),
             used: (0..words).map(|_| AtomicU64::new(0)).collect(),
-            distrusted: RwLock::default(),
+            distrusted: RwLock::new(options.distrusted),
             packs: [Mutex::new(None), Mutex::new(None)],
             stored: Mutex::default(),
             failure: Mutex::new(None),
@@ -249,7 +258,7 @@ impl Session {
         }
         let mut superseded = Vec::new();
         if merge {
-            let mut runs: Vec<_> = self.shared.index.runs().iter().collect();
+            let mut runs = self.runs_to_merge(&mut superseded)?;
             runs.sort_by_key(|run| run.size_bytes);
             for run in runs {
                 let counts = run.table.counts();
@@ -265,10 +274,59 @@ impl Session {
         Ok(superseded)
     }
 
+    /// The runs of the index that are still there and name something that no larger one names. Those that do not go to `superseded`.
+    ///
+    /// One that is gone was merged or cleaned by somebody else; to merge it would name again what a prune has deleted meanwhile. One
+    /// whose packs larger ones name too has been merged before, in a store where it could not be deleted; to merge it again and
+    /// again would make the index grow with the square of the number of backups.
+    fn runs_to_merge(&self, superseded: &mut Vec<ObjectName>) -> Result<Vec<&Run>> {
+        let mut present = BTreeSet::new();
+        self.repository().store().list(Place::Index, &mut |info| _ = present.insert(info.name))?;
+        let mut runs: Vec<_> = self.shared.index.runs().iter().collect();
+        runs.retain(|run| present.contains(&ObjectName::new(Place::Index, run.id)));
+        runs.sort_by_key(|run| (Reverse(run.table.counts().packs), run.id));
+        let mut named = HashSet::new();
+        runs.retain(|run| {
+            let packs = (0..run.table.counts().packs).filter_map(|number| run.table.pack(number));
+            let new = packs.filter(|pack| named.insert(pack.id)).count();
+            if new == 0 {
+                superseded.push(ObjectName::new(Place::Index, run.id));
+            }
+            new > 0
+        });
+        Ok(runs)
+    }
+
+    /// Stored sizes of packs this session knows.
+    pub(super) fn pack_sizes(&self) -> HashMap<PackId, u64> {
+        let mut sizes: HashMap<_, _> =
+            self.shared.index.all_packs().map(|pack| (pack.id, pack.size_bytes.into())).collect();
+        sizes.extend(&lock(&self.shared.stored).packs);
+        sizes
+    }
+
+    /// Makes sure that an index run names every pack this session has stored, before a snapshot relies on it. Usually that is seen
+    /// by the runs it put; one of them may have been merged by somebody else already.
+    pub(super) fn check_index(&self) -> Result<()> {
+        let repository = self.repository();
+        let runs = lock(&self.shared.stored).runs.clone();
+        let mut failure = None;
+        for (name, size_bytes) in &runs {
+            match repository.check_stored(name, *size_bytes) {
+                Err(error) if error.is_damage() => failure = Some(error),
+                result => result?,
+            }
+        }
+        let Some(failure) = failure else { return Ok(()) };
+        let index = IndexSet::load(repository.store(), repository.keys(), Some(&mut Vec::new()))?;
+        let named: HashSet<_> = index.all_packs().map(|pack| pack.id).collect();
+        if lock(&self.shared.stored).packs.keys().all(|pack| named.contains(pack)) { Ok(()) } else { Err(failure) }
+    }
+
     /// The packs that hold what was claimed and needed.
     pub(super) fn needed_packs(&self) -> BTreeSet<PackId> {
         let shared = &self.shared;
-        let mut needed = lock(&shared.stored).packs.clone();
+        let mut needed: BTreeSet<_> = lock(&shared.stored).packs.keys().copied().collect();
         for number in 0..shared.index.packs() {
             let word = shared.used.get(number as usize / 64).map_or(0, |word| word.load(Ordering::Relaxed));
             if word >> (number % 64) & 1 == 1
@@ -285,7 +343,7 @@ impl Session {
     /// Whether this session has stored the pack, so that it is among those the snapshot will need.
     #[must_use]
     pub fn has_stored(&self, pack: &PackId) -> bool {
-        lock(&self.shared.stored).packs.contains(pack)
+        lock(&self.shared.stored).packs.contains_key(pack)
     }
 
     /// The first failure of the session, for whoever was only told that there was one.
@@ -436,7 +494,7 @@ impl Shared {
         put_hashed(self.repository.store(), &ObjectName::new(Place::Data, id), &bytes)?;
         let full = {
             let mut stored = lock(&self.stored);
-            stored.packs.insert(id);
+            stored.packs.insert(id, bytes.len() as u64);
             stored.unindexed.add_pack(id, salt, u32::try_from(bytes.len()).unwrap_or(u32::MAX), kind, &directory);
             (stored.unindexed.blobs() >= INDEX_RUN_BLOBS).then(|| std::mem::take(&mut stored.unindexed))
         };
@@ -448,7 +506,10 @@ impl Shared {
 
     fn put_run(&self, builder: IndexBuilder) -> Result<()> {
         let run = builder.finish(self.repository.keys(), self.repository.runtime())?;
-        put_hashed(self.repository.store(), &ObjectName::new(Place::Index, run.id), &run.bytes)
+        let name = ObjectName::new(Place::Index, run.id);
+        put_hashed(self.repository.store(), &name, &run.bytes)?;
+        lock(&self.stored).runs.push((name, run.bytes.len() as u64));
+        Ok(())
     }
 }
 

@@ -6,7 +6,9 @@
     reason = "every test uses a part of it, and ends where it cannot go on"
 )]
 
+pub mod bench;
 pub mod compare;
 pub mod memory_blobs;
+pub mod model;
 pub mod sample;
 pub mod snapshot_of;
