@@ -140,13 +140,9 @@ pub fn backup(
     let identity = options.label.as_ref().map_or_else(|| source.targets(), |label| vec![label.clone()]);
     let parent = find_parent(repository, options, &identity)?;
     let known = Known::load(repository, options.note.as_ref(), options.dry_run)?;
-    let session_options = SessionOptions {
-        level: options.level,
-        dry_run: options.dry_run,
-        note: options.note.clone(),
-        distrusted: known.distrusted,
-    };
+    let session_options = SessionOptions { level: options.level, dry_run: options.dry_run, note: options.note.clone() };
     let session = Session::open(Arc::clone(repository), Arc::new(known.index), session_options)?;
+    session.distrust(&known.distrusted);
 
     let reader = BlobReader::new(Arc::clone(repository), Arc::clone(session.index()), CACHE_BYTES);
     let before = parent.as_ref().map(|(_, snapshot)| snapshot);

@@ -45,8 +45,6 @@ pub struct SessionOptions {
     pub dry_run: bool,
     /// Who works here; `None` leaves no note.
     pub note: Option<SessionNote>,
-    /// Packs of the index whose blobs do not count as stored.
-    pub distrusted: BTreeSet<PackId>,
 }
 
 /// What a session stored.
@@ -172,7 +170,7 @@ impl Session {
             dry_run: options.dry_run,
             new_blobs: Mutex::default(),
             used: (0..words).map(|_| AtomicU64::new(0)).collect(),
-            distrusted: RwLock::new(options.distrusted),
+            distrusted: RwLock::default(),
             packs: [Mutex::new(None), Mutex::new(None)],
             stored: Mutex::default(),
             failure: Mutex::new(None),
@@ -353,7 +351,7 @@ impl Session {
     }
 
     /// From now on what lies in these packs does not count as stored.
-    pub(super) fn distrust(&self, packs: &BTreeSet<PackId>) {
+    pub(crate) fn distrust(&self, packs: &BTreeSet<PackId>) {
         self.shared.distrusted.write().unwrap_or_else(PoisonError::into_inner).extend(packs);
         // Blobs this session stored itself into such a pack must count as new again; which ones is not known any more.
         *lock(&self.shared.new_blobs) = NewBlobs::default();
