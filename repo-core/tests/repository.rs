@@ -35,12 +35,7 @@ fn init(store: &MemoryStore) -> Arc<Repository> {
 
 fn session(repository: &Arc<Repository>) -> Session {
     let index = Arc::new(IndexSet::load(repository.store(), repository.keys(), None).unwrap());
-    let options = SessionOptions {
-        level: Level::AUTO,
-        dry_run: false,
-        note: None,
-        distrusted: std::collections::BTreeSet::new(),
-    };
+    let options = SessionOptions { level: Level::AUTO, dry_run: false, note: None };
     Session::open(Arc::clone(repository), index, options).unwrap()
 }
 
