@@ -1,0 +1,152 @@
+//! Flags as they are written; what they mean together is decided in `settings`.
+
+use std::{ffi::OsString, path::PathBuf};
+
+use clap::{ArgAction, Args, Parser, Subcommand};
+
+use crate::commands::{
+    backup::BackupArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, dump::DumpArgs, init::InitArgs,
+    key::KeyArgs, ls::LsArgs, man::ManArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, stats::StatsArgs,
+    version::VersionArgs,
+};
+
+/// What stands below every help text.
+const EXIT_CODES: &str = "\
+Exit codes:
+  0 done · 1 failed · 2 called wrongly · 3 done but for some items
+  10 no repository · 11 somebody else is at work · 12 wrong password · 13 damage found
+  14 no space left · 15 made by a newer version · 17 not permitted · 130 interrupted
+Any other code means that it failed.
+
+Every flag that names the repository or a password has a variable: COFFER_REPOSITORY,
+COFFER_REPOSITORY_FILE, COFFER_PASSWORD, COFFER_PASSWORD_FILE, COFFER_PASSWORD_COMMAND,
+COFFER_PASSWORD_FD, COFFER_KEY_HINT; and COFFER_COMPRESSION, COFFER_HOST, COFFER_PROGRESS_FPS.
+Where one is not set, RESTIC_… of the same name is taken. With neither repository nor password
+named, a repository in your data folder is used, which the first backup makes.";
+
+/// Deduplicating, encrypted backups.
+#[derive(Debug, Parser)]
+#[command(name = "coffer", version, about, after_long_help = EXIT_CODES, max_term_width = 100)]
+#[command(subcommand_required = true, arg_required_else_help = true, disable_help_subcommand = false)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// One file per command, in `commands`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    Init(InitArgs),
+    Backup(BackupArgs),
+    Snapshots(SnapshotsArgs),
+    Ls(LsArgs),
+    Restore(RestoreArgs),
+    Dump(DumpArgs),
+    Check(CheckArgs),
+    Stats(StatsArgs),
+    Cat(CatArgs),
+    Key(KeyArgs),
+    Version(VersionArgs),
+    #[command(hide = true)]
+    Completions(CompletionsArgs),
+    #[command(hide = true)]
+    Man(ManArgs),
+}
+
+/// Flags that every command takes, before or after its name.
+#[derive(Debug, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// Repository: a folder, also as local:PATH
+    #[arg(short, long, global = true, value_name = "REPOSITORY")]
+    pub(crate) repo: Option<OsString>,
+
+    /// File that names the repository
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) repository_file: Option<PathBuf>,
+
+    /// File with the password
+    #[arg(short, long, global = true, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+
+    /// Command that prints the password
+    #[arg(long, global = true, value_name = "COMMAND")]
+    pub(crate) password_command: Option<String>,
+
+    /// Open file to read the password from, as a number
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) password_fd: Option<u32>,
+
+    /// The password is empty. Anybody who can read the repository can read everything in it
+    #[arg(long, global = true)]
+    pub(crate) insecure_no_password: bool,
+
+    /// Key to try first: the beginning of its id
+    #[arg(long, global = true, value_name = "ID")]
+    pub(crate) key_hint: Option<String>,
+
+    /// How hard to compress: off, fastest, auto, better, max, or a level of zstd
+    #[arg(long, global = true, value_name = "LEVEL")]
+    pub(crate) compression: Option<String>,
+
+    /// Results and progress as JSON
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Write results and errors only
+    #[arg(short, long, global = true)]
+    pub(crate) quiet: bool,
+
+    /// Write more; twice: every file
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    pub(crate) verbose: u8,
+
+    // Flags of restic that have nothing to switch here; scripts pass them.
+    #[arg(long, global = true, hide = true)]
+    pub(crate) no_cache: bool,
+    #[arg(long, global = true, hide = true, value_name = "FOLDER")]
+    pub(crate) cache_dir: Option<PathBuf>,
+    #[arg(long, global = true, hide = true)]
+    pub(crate) cleanup_cache: bool,
+    #[arg(long, global = true, hide = true)]
+    pub(crate) no_lock: bool,
+    #[arg(long, global = true, hide = true, value_name = "DURATION")]
+    pub(crate) retry_lock: Option<String>,
+    #[arg(long, global = true, hide = true)]
+    pub(crate) no_extra_verify: bool,
+}
+
+/// Rewrites `--verbose=2` of restic as `-vv`.
+pub(crate) fn normalize(arguments: impl Iterator<Item = OsString>) -> Vec<OsString> {
+    let mut ended = false;
+    let rewrite = |argument: OsString| {
+        ended |= argument == "--";
+        let level = argument.to_str().filter(|_| !ended).and_then(|text| text.strip_prefix("--verbose="));
+        match level.map(str::parse::<u8>) {
+            Some(Ok(level @ 1..=9)) => OsString::from(format!("-{}", "v".repeat(level.into()))),
+            _ => argument,
+        }
+    };
+    arguments.map(rewrite).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn flags_do_not_contradict_each_other() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn levels_of_verbosity() {
+        let rewritten = normalize(["coffer", "--verbose=2", "backup", "--", "--verbose=2"].map(OsString::from).into_iter());
+        assert_eq!(rewritten, ["coffer", "-vv", "backup", "--", "--verbose=2"]);
+    }
+}

@@ -1,0 +1,15 @@
+//! One file per command: its flags with their help, and one function.
+
+pub(crate) mod backup;
+pub(crate) mod cat;
+pub(crate) mod check;
+pub(crate) mod completions;
+pub(crate) mod dump;
+pub(crate) mod init;
+pub(crate) mod key;
+pub(crate) mod ls;
+pub(crate) mod man;
+pub(crate) mod restore;
+pub(crate) mod snapshots;
+pub(crate) mod stats;
+pub(crate) mod version;

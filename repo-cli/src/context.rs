@@ -1,0 +1,156 @@
+//! What every command has at hand, and opening the repository.
+
+use std::sync::Arc;
+
+use repo_core::{
+    crypto::kdf::KdfCost,
+    error::Error,
+    index::set::IndexSet,
+    progress::Cancel,
+    repository::{
+        InitOptions, Repository,
+        config::Parameters,
+        reader::{BlobReader, CACHE_BYTES},
+    },
+    runtime::{Runtime, SystemRuntime},
+    store::local::LocalStore,
+};
+
+use crate::{
+    cli::Global,
+    embedded,
+    environment::Environment,
+    output::Output,
+    report::{Failure, Result},
+    settings::Access,
+    signals::Questions,
+};
+
+/// What the world and the user's flags are to a command.
+pub(crate) struct Context {
+    pub(crate) global: Global,
+    pub(crate) environment: Environment,
+    pub(crate) output: Arc<Output>,
+    pub(crate) cancel: Cancel,
+    pub(crate) questions: Questions,
+    /// How often progress is shown in a second, if that was said.
+    pub(crate) progress_fps: Option<f64>,
+}
+
+/// An opened repository, as it is handed to the engines.
+pub(crate) type Opened = Arc<Repository>;
+
+impl Context {
+    /// Opens the repository that flags and variables name.
+    pub(crate) fn open(&self) -> Result<Opened> {
+        let access = Access::resolve(&self.global, &self.environment)?;
+        if access.embedded && !access.path.join("config").exists() {
+            let location = access.path.display();
+            return Err(Failure::from(Error::NoRepository { location: location.to_string() })
+                .hint("no repository was named; the first \"coffer backup\" makes this one, or name another with --repo"));
+        }
+        self.open_with(&access)
+    }
+
+    /// Opens the repository; if none is named and there is none yet, makes the one in the user's data folder.
+    pub(crate) fn open_or_make(&self) -> Result<Opened> {
+        let access = Access::resolve(&self.global, &self.environment)?;
+        if access.embedded && !access.path.join("config").exists() {
+            match self.make(&access) {
+                // Another program made it at the same time.
+                Err(failure) if matches!(failure.core(), Some(Error::RepositoryExists { .. })) => {}
+                result => return result,
+            }
+        }
+        self.open_with(&access)
+    }
+
+    fn open_with(&self, access: &Access) -> Result<Opened> {
+        let store = Arc::new(LocalStore::new(&access.path));
+        // Before a password is asked for or made known to anything.
+        if !access.path.join("config").exists() {
+            return Repository::open(store, Arc::new(SystemRuntime), b"", None).map(Arc::new).map_err(Failure::from);
+        }
+        let password = access.password.read("password of the repository", false)?;
+        self.cancel.check()?;
+        let opened = Repository::open(store, Arc::new(SystemRuntime), &password, access.key_hint.as_deref());
+        opened.map(Arc::new).map_err(|error| match error {
+            Error::WrongPassword { .. } => Failure::from(error)
+                .hint(format!("the password came from {}; \"coffer key add\" adds further ones", access.password.origin())),
+            _ => error.into(),
+        })
+    }
+
+    /// Makes the repository that flags and variables name.
+    pub(crate) fn init(&self) -> Result<Opened> {
+        self.make(&Access::resolve(&self.global, &self.environment)?)
+    }
+
+    fn make(&self, access: &Access) -> Result<Opened> {
+        let path = access.path.display();
+        if access.path.join("config").exists() {
+            let failure = Failure::from(Error::RepositoryExists { location: path.to_string() });
+            return Err(failure);
+        }
+        let mut made_password = None;
+        if let crate::password::PasswordSource::Generated(file) = &access.password
+            && embedded::make_password(file, &SystemRuntime)?
+        {
+            made_password = Some(file);
+        }
+        let password = access.password.read("password for the new repository", true)?;
+        self.cancel.check()?;
+        let options = InitOptions {
+            password: &password,
+            host: self.machine(),
+            user: user_name(),
+            kdf_cost: KdfCost::RECOMMENDED,
+            parameters: Parameters::default(),
+        };
+        let repository = Repository::init(Arc::new(LocalStore::new(&access.path)), Arc::new(SystemRuntime), &options)
+            .map_err(|error| Failure::from(error).state("no repository was made"))?;
+        if access.embedded {
+            self.output.note(&format!("made a repository in {path}"));
+        }
+        if let Some(file) = made_password {
+            self.output.warning(&format!(
+                "its password was made, too, and is in {}. Keep a copy of that file somewhere else: \
+                 without it nothing in the repository can ever be read",
+                file.display()
+            ));
+        }
+        Ok(Arc::new(repository))
+    }
+
+    /// A reader of all blobs of a repository.
+    pub(crate) fn reader(&self, repository: &Opened) -> Result<BlobReader> {
+        let index = IndexSet::load(repository.store(), repository.keys(), None)?;
+        self.cancel.check()?;
+        Ok(BlobReader::new(Arc::clone(repository), Arc::new(index), CACHE_BYTES))
+    }
+
+    /// The name of the machine backups are of, if a flag or a variable says so.
+    pub(crate) fn named_host(&self, flag: Option<&str>) -> Result<Option<String>> {
+        match (flag, self.environment.get("HOST")) {
+            (Some(host), _) => Ok(Some(host.to_owned())),
+            (None, Some(variable)) => variable.text().map(|host| Some(host.to_owned())),
+            (None, None) => Ok(None),
+        }
+    }
+
+    /// The name of this machine.
+    pub(crate) fn machine(&self) -> String {
+        rustix::system::uname().nodename().to_string_lossy().into_owned()
+    }
+}
+
+/// The name of the user who runs this, or the number.
+pub(crate) fn user_name() -> String {
+    let number = rustix::process::getuid().as_raw();
+    uzers::get_user_by_uid(number).map_or_else(|| number.to_string(), |user| user.name().to_string_lossy().into_owned())
+}
+
+/// The time of day.
+pub(crate) fn now() -> repo_core::time::Timestamp {
+    SystemRuntime.now()
+}
