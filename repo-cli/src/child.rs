@@ -13,10 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use repo_core::{
-    progress::Cancel,
-    tree::name::escape,
-};
+use repo_core::{progress::Cancel, tree::name::escape};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Pid, Signal, kill_process},
@@ -49,7 +46,8 @@ pub(crate) struct Running {
 /// When it cannot be started.
 pub(crate) fn start(command: &[OsString], output: &Arc<Output>, cancel: &Cancel) -> Result<(Running, Stream)> {
     let Some((program, arguments)) = command.split_first() else {
-        return Err(Failure::usage("--stdin-from-command needs a command").hint("write it after \"--\", as in: -- pg_dump shop"));
+        return Err(Failure::usage("--stdin-from-command needs a command")
+            .hint("write it after \"--\", as in: -- pg_dump shop"));
     };
     let name = name_of(program);
     let mut command = Command::new(program);

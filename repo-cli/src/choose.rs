@@ -90,7 +90,10 @@ pub(crate) fn choose(repository: &Repository, output: &Output, query: &str, filt
         Err(Error::NoSnapshot { .. }) if !listing.damaged.is_empty() => {
             return Err(Failure::with_code(
                 crate::report::Code::Damage,
-                format!("no snapshot that can be read matches \"{}\", and there are some that cannot be read", escape(name.as_bytes())),
+                format!(
+                    "no snapshot that can be read matches \"{}\", and there are some that cannot be read",
+                    escape(name.as_bytes())
+                ),
             )
             .hint("\"coffer check\" tells what is damaged and what to do"));
         }
@@ -110,12 +113,16 @@ impl Chosen {
         match self.node(reader, &self.path)?.map(|node| node.kind) {
             None => Ok(self.snapshot.tree),
             Some(NodeKind::Directory { tree, .. }) => Ok(tree),
-            Some(_) => Err(Failure::new(format!("\"{}\" is not a directory in snapshot {}", escape(self.path.as_bytes()), self.id.short()))
-                .hint(format!(
-                    "name the directory it is in and --include it, or write it out with: coffer dump {} {}",
-                    self.id.short(),
-                    escape(self.path.as_bytes())
-                ))),
+            Some(_) => Err(Failure::new(format!(
+                "\"{}\" is not a directory in snapshot {}",
+                escape(self.path.as_bytes()),
+                self.id.short()
+            ))
+            .hint(format!(
+                "name the directory it is in and --include it, or write it out with: coffer dump {} {}",
+                self.id.short(),
+                escape(self.path.as_bytes())
+            ))),
         }
     }
 }

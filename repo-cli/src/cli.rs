@@ -5,9 +5,8 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    backup::BackupArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, dump::DumpArgs, init::InitArgs,
-    key::KeyArgs, ls::LsArgs, man::ManArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, stats::StatsArgs,
-    version::VersionArgs,
+    backup::BackupArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, init::InitArgs, key::KeyArgs,
+    ls::LsArgs, man::ManArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, version::VersionArgs,
 };
 
 /// What stands below every help text.
@@ -44,9 +43,7 @@ pub(crate) enum Command {
     Snapshots(SnapshotsArgs),
     Ls(LsArgs),
     Restore(RestoreArgs),
-    Dump(DumpArgs),
     Check(CheckArgs),
-    Stats(StatsArgs),
     Cat(CatArgs),
     Key(KeyArgs),
     Version(VersionArgs),
@@ -146,7 +143,8 @@ mod tests {
 
     #[test]
     fn levels_of_verbosity() {
-        let rewritten = normalize(["coffer", "--verbose=2", "backup", "--", "--verbose=2"].map(OsString::from).into_iter());
+        let rewritten =
+            normalize(["coffer", "--verbose=2", "backup", "--", "--verbose=2"].map(OsString::from).into_iter());
         assert_eq!(rewritten, ["coffer", "-vv", "backup", "--", "--verbose=2"]);
     }
 }

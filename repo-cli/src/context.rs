@@ -46,8 +46,9 @@ impl Context {
         let access = Access::resolve(&self.global, &self.environment)?;
         if access.embedded && !access.path.join("config").exists() {
             let location = access.path.display();
-            return Err(Failure::from(Error::NoRepository { location: location.to_string() })
-                .hint("no repository was named; the first \"coffer backup\" makes this one, or name another with --repo"));
+            return Err(Failure::from(Error::NoRepository { location: location.to_string() }).hint(
+                "no repository was named; the first \"coffer backup\" makes this one, or name another with --repo",
+            ));
         }
         self.open_with(&access)
     }
@@ -75,8 +76,10 @@ impl Context {
         self.cancel.check()?;
         let opened = Repository::open(store, Arc::new(SystemRuntime), &password, access.key_hint.as_deref());
         opened.map(Arc::new).map_err(|error| match error {
-            Error::WrongPassword { .. } => Failure::from(error)
-                .hint(format!("the password came from {}; \"coffer key add\" adds further ones", access.password.origin())),
+            Error::WrongPassword { .. } => Failure::from(error).hint(format!(
+                "the password came from {}; \"coffer key add\" adds further ones",
+                access.password.origin()
+            )),
             _ => error.into(),
         })
     }
@@ -90,7 +93,7 @@ impl Context {
         let path = access.path.display();
         if access.path.join("config").exists() {
             let failure = Failure::from(Error::RepositoryExists { location: path.to_string() });
-            return Err(failure);
+            return Err(failure.state("nothing was changed"));
         }
         let mut made_password = None;
         if let crate::password::PasswordSource::Generated(file) = &access.password

@@ -26,7 +26,9 @@ pub(crate) struct Folder(PathBuf);
 impl Folder {
     /// `COFFER_DATA_DIR`, or `coffer` in the user's data folder.
     pub(crate) fn find(environment: &Environment) -> Result<Self> {
-        let absolute = |name: &str| environment.exact(name).map(|variable| PathBuf::from(variable.value)).filter(|path| path.is_absolute());
+        let absolute = |name: &str| {
+            environment.exact(name).map(|variable| PathBuf::from(variable.value)).filter(|path| path.is_absolute())
+        };
         if let Some(variable) = environment.exact("COFFER_DATA_DIR") {
             let path = PathBuf::from(&variable.value);
             return if path.is_absolute() {
@@ -92,7 +94,7 @@ pub(crate) fn make_password(path: &Path, runtime: &dyn Runtime) -> Result<bool> 
 /// Reads the password file; refuses one that others can read.
 pub(crate) fn read_password(path: &Path) -> Result<Password> {
     let failed = |error: io::Error| Failure::io("read the password from", path.display(), &error);
-    let mut file = match File::open(path) {
+    let file = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Failure::new(format!("the password file {} is not there", path.display()))
                 .hint("put it back from where you keep its copy; without it nothing in the repository can be read"));
@@ -101,10 +103,12 @@ pub(crate) fn read_password(path: &Path) -> Result<Password> {
     };
     let metadata = file.metadata().map_err(failed)?;
     if metadata.mode() & 0o077 != 0 {
-        return Err(Failure::new(format!("others can read the password file {}", path.display()))
-            .hint(format!("run: chmod 600 {}; if somebody may have read it, change the password with \"coffer key passwd\"", path.display())));
+        return Err(Failure::new(format!("others can read the password file {}", path.display())).hint(format!(
+            "run: chmod 600 {}; if somebody may have read it, change the password with \"coffer key passwd\"",
+            path.display()
+        )));
     }
     let mut password = Zeroizing::new(Vec::with_capacity(4096));
-    file.by_ref().take(FILE_BYTES_MAX).read_to_end(&mut password).map_err(failed)?;
+    file.take(FILE_BYTES_MAX).read_to_end(&mut password).map_err(failed)?;
     Ok(password)
 }

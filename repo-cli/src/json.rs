@@ -34,7 +34,8 @@ pub(crate) fn snapshot(id: &SnapshotId, snapshot: &Snapshot) -> Value {
         "id": id.to_string(),
         "short_id": id.short(),
     });
-    let mut set = |name: &str, field: Value| _ = value.as_object_mut().map(|object| object.insert(name.to_owned(), field));
+    let mut set =
+        |name: &str, field: Value| _ = value.as_object_mut().map(|object| object.insert(name.to_owned(), field));
     if let Some(parent) = &snapshot.parent {
         set("parent", json!(parent.to_string()));
     }
@@ -202,7 +203,8 @@ pub(crate) fn permissions(node: &Node) -> String {
 /// A node with all that the tree holds of it, for `cat tree`.
 pub(crate) fn full_entry(entry: &Entry) -> Value {
     let mut value = metadata(&entry.node.metadata);
-    let mut set = |name: &str, field: Value| _ = value.as_object_mut().map(|object| object.insert(name.to_owned(), field));
+    let mut set =
+        |name: &str, field: Value| _ = value.as_object_mut().map(|object| object.insert(name.to_owned(), field));
     set("name", json!(text(entry.name.as_bytes())));
     set("type", json!(type_name(&entry.node.kind)));
     match &entry.node.kind {

@@ -78,7 +78,14 @@ mod tests {
         ] {
             assert_eq!(parsed(name), Ok(path.to_owned()), "{name}");
         }
-        for name in ["s3:s3.amazonaws.com/bucket", "S3:x", "b2:bucket:path", "sftp:user@host:/x", "rest:http://x/", "rclone:a:b"] {
+        for name in [
+            "s3:s3.amazonaws.com/bucket",
+            "S3:x",
+            "b2:bucket:path",
+            "sftp:user@host:/x",
+            "rest:http://x/",
+            "rclone:a:b",
+        ] {
             assert_eq!(parsed(name), Err(Code::Fatal), "{name}");
         }
         for name in ["local:", "file://", "https://user:secret@host/", "foo:bar"] {

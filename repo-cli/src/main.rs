@@ -1,11 +1,6 @@
 //! The coffer command line: flags and variables in, words or JSON out. What is done is done by `repo-core`.
 
-use std::{
-    ffi::OsString,
-    io::IsTerminal,
-    process::ExitCode,
-    sync::Arc,
-};
+use std::{ffi::OsString, io::IsTerminal, process::ExitCode, sync::Arc};
 
 use clap::Parser;
 use repo_core::progress::Cancel;
@@ -27,6 +22,7 @@ mod settings;
 mod signals;
 mod size;
 mod table;
+mod targets;
 mod time;
 
 use cli::{Cli, Command};
@@ -54,7 +50,8 @@ fn run(cli: Cli, environment: Environment, output: &Arc<Output>) -> Result<Endin
     let questions = signals::listen(cancel.clone())
         .map_err(|error| Failure::new(format!("cannot listen to signals: {}", report::plain(error))))?;
     let progress_fps = settings::progress_fps(&environment)?;
-    let context = Context { global: cli.global, environment, output: Arc::clone(output), cancel, questions, progress_fps };
+    let context =
+        Context { global: cli.global, environment, output: Arc::clone(output), cancel, questions, progress_fps };
     let context = &context;
     match cli.command {
         Command::Init(args) => args.run(context),
@@ -62,9 +59,7 @@ fn run(cli: Cli, environment: Environment, output: &Arc<Output>) -> Result<Endin
         Command::Snapshots(args) => args.run(context),
         Command::Ls(args) => args.run(context),
         Command::Restore(args) => args.run(context),
-        Command::Dump(args) => args.run(context),
         Command::Check(args) => args.run(context),
-        Command::Stats(args) => args.run(context),
         Command::Cat(args) => args.run(context),
         Command::Key(args) => args.run(context),
         Command::Version(args) => args.run(context),

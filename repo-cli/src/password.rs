@@ -173,16 +173,15 @@ fn open_fd(number: u32) -> Result<File> {
 
 /// Runs a command and takes what it prints.
 fn run(command: &str) -> Result<Password> {
-    let words = split(command).map_err(|reason| Failure::usage(format!("the password command is malformed: {reason}")))?;
+    let words =
+        split(command).map_err(|reason| Failure::usage(format!("the password command is malformed: {reason}")))?;
     let Some((program, arguments)) = words.split_first() else {
         return Err(Failure::usage("the password command is empty"));
     };
-    let mut child = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .map_err(|error| Failure::new(format!("cannot start the password command \"{program}\": {}", plain(error))))?;
+    let mut child =
+        Command::new(program).args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(|error| {
+            Failure::new(format!("cannot start the password command \"{program}\": {}", plain(error)))
+        })?;
     let password = match child.stdout.take() {
         Some(mut stdout) => read_all(&mut stdout, "the password command"),
         None => Ok(Password::default()),
@@ -259,9 +258,15 @@ mod tests {
         let none = Global::default();
         assert_eq!(origin(&none, &[]), None);
         assert_eq!(origin(&none, &[("RESTIC_PASSWORD", "x")]).unwrap(), "RESTIC_PASSWORD");
-        assert_eq!(origin(&none, &[("RESTIC_PASSWORD_FILE", "/r"), ("COFFER_PASSWORD", "x")]).unwrap(), "COFFER_PASSWORD");
+        assert_eq!(
+            origin(&none, &[("RESTIC_PASSWORD_FILE", "/r"), ("COFFER_PASSWORD", "x")]).unwrap(),
+            "COFFER_PASSWORD"
+        );
         assert_eq!(origin(&none, &[("COFFER_PASSWORD_FILE", "/f"), ("COFFER_PASSWORD", "x")]).unwrap(), "/f");
-        assert_eq!(origin(&none, &[("COFFER_PASSWORD_FILE", "/f"), ("COFFER_PASSWORD_FD", "7")]).unwrap(), "file descriptor 7");
+        assert_eq!(
+            origin(&none, &[("COFFER_PASSWORD_FILE", "/f"), ("COFFER_PASSWORD_FD", "7")]).unwrap(),
+            "file descriptor 7"
+        );
         let flag = Global { password_file: Some("/flag".into()), ..Global::default() };
         assert_eq!(origin(&flag, &[("COFFER_PASSWORD", "x")]).unwrap(), "/flag");
         let two = Global { password_fd: Some(3), ..flag };

@@ -194,7 +194,7 @@ fn hint_of(error: &Error) -> Option<&'static str> {
         Error::NoRepository { .. } => {
             "check the path, and that its disk is mounted; to make a new repository there, run \"coffer init\""
         }
-        Error::RepositoryExists { .. } => "nothing was changed; use it as it is, or name another place",
+        Error::RepositoryExists { .. } => "use it as it is, or name another place",
         Error::NewerFormat { .. } => "use the version of coffer that wrote it, or a newer one",
         Error::NoSnapshot { .. } => "\"coffer snapshots\" lists what there is",
         Error::Ambiguous { .. } => "give more digits of the id",
@@ -203,7 +203,9 @@ fn hint_of(error: &Error) -> Option<&'static str> {
         Error::PrunedAway => "run it again",
         Error::Store(error) => match error.kind {
             StoreErrorKind::NoSpace => "free some space where the repository is, and run it again",
-            StoreErrorKind::Denied => "check that this user may write there, and that the disk is not mounted read-only",
+            StoreErrorKind::Denied => {
+                "check that this user may write there, and that the disk is not mounted read-only"
+            }
             StoreErrorKind::Refresh => "renew the credentials and run it again",
             StoreErrorKind::Retry => "the store is out of reach or overloaded; run it again later",
             StoreErrorKind::Damage | StoreErrorKind::NotFound => {

@@ -152,7 +152,9 @@ mod tests {
 
     #[test]
     fn bad_values_name_their_variable() {
-        for (name, value) in [("COFFER_PROGRESS_FPS", "often"), ("COFFER_PROGRESS_FPS", "0"), ("RESTIC_COMPRESSION", "x")] {
+        for (name, value) in
+            [("COFFER_PROGRESS_FPS", "often"), ("COFFER_PROGRESS_FPS", "0"), ("RESTIC_COMPRESSION", "x")]
+        {
             let environment = Environment::of_one(name, value);
             let failure = match name {
                 "RESTIC_COMPRESSION" => level(&Global::default(), &environment).map(|_| ()),

@@ -77,13 +77,18 @@ mod tests {
         ] {
             assert_eq!(bytes(number), text);
         }
-        assert_eq!((count(0), count(999), count(1000), count(1_234_567)), ("0".into(), "999".into(), "1,000".into(), "1,234,567".into()));
+        assert_eq!(
+            (count(0), count(999), count(1000), count(1_234_567)),
+            ("0".into(), "999".into(), "1,000".into(), "1,234,567".into())
+        );
         assert_eq!((things(1, "file", "files"), things(0, "file", "files")), ("1 file".into(), "0 files".into()));
     }
 
     #[test]
     fn from_people() {
-        for (text, number) in [("0", 0), ("17", 17), ("1k", 1024), ("3 MiB", 3 << 20), ("2G", 2 << 30), ("5tb", 5 << 40)] {
+        for (text, number) in
+            [("0", 0), ("17", 17), ("1k", 1024), ("3 MiB", 3 << 20), ("2G", 2 << 30), ("5tb", 5 << 40)]
+        {
             assert_eq!(parse(text), Ok(number), "{text}");
         }
         for text in ["", "k", "-1", "1.5G", "1x", "99999999999999999999", "99999999999T"] {

@@ -27,8 +27,13 @@ impl Table {
     /// Writes it. Columns in which there is nothing are left out.
     pub(crate) fn write(&self, output: &Output) -> Result<()> {
         let filled = |column: usize| self.rows.iter().any(|row| row.get(column).is_some_and(|cell| !cell.is_empty()));
-        let columns: Vec<(usize, Align)> =
-            self.columns.iter().enumerate().filter(|(at, _)| filled(*at)).map(|(at, (_, align))| (at, *align)).collect();
+        let columns: Vec<(usize, Align)> = self
+            .columns
+            .iter()
+            .enumerate()
+            .filter(|(at, _)| filled(*at))
+            .map(|(at, (_, align))| (at, *align))
+            .collect();
         let width = |at: usize| {
             let cells = self.rows.iter().filter_map(|row| row.get(at)).flat_map(|cell| cell.lines());
             cells.chain([self.columns[at].0]).map(columns_of).max().unwrap_or(0)

@@ -71,13 +71,6 @@ pub(crate) fn duration(seconds: f64) -> String {
     }
 }
 
-/// Seconds from one stored moment to another.
-#[expect(clippy::cast_precision_loss, reason = "a duration for display")]
-pub(crate) fn seconds_between(from: Timestamp, to: Timestamp) -> f64 {
-    let nanoseconds = f64::from(to.nanoseconds()) - f64::from(from.nanoseconds());
-    to.seconds().saturating_sub(from.seconds()) as f64 + nanoseconds / 1e9
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

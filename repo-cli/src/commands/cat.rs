@@ -2,9 +2,13 @@
 
 use clap::{Args, ValueEnum};
 use repo_core::{
-    blob::{BlobKind, ReadBlobs},
+    blob::{BlobKind, Compression, ReadBlobs},
     id::{BlobId, IndexId, PackId},
-    index::{run::read_run, set::IndexSet, table::PackRow},
+    index::{
+        run::read_run,
+        set::IndexSet,
+        table::{PackRow, Table},
+    },
     repository::Repository,
     store::Place,
     tree::directory::DirectoryEntries,
@@ -55,8 +59,10 @@ enum Kind {
 impl CatArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Ending> {
         if self.kind == Kind::Masterkey {
-            return Err(Failure::new("the master key is not written out: who has it can read everything, whatever the passwords are")
-                .hint("to let somebody else in, add a password with \"coffer key add\""));
+            return Err(Failure::new(
+                "the master key is not written out: who has it can read everything, whatever the passwords are",
+            )
+            .hint("to let somebody else in, add a password with \"coffer key add\""));
         }
         let filter = self.filter.filter(context)?;
         let repository = context.open()?;
@@ -144,8 +150,9 @@ fn index(repository: &Repository, id: &str) -> Result<Value> {
     let id: IndexId = unique(names.iter().map(|info| info.name.id()), id, "index")?.into();
     let table = read_run(repository.store(), repository.keys(), id)?;
     let counts = table.counts();
-    let packs: Vec<Value> = (0..counts.packs).filter_map(|number| table.pack(number)).map(|row| pack_json(&row)).collect();
-    Ok(json!({ "id": id.to_string(), "packs": packs }))
+    let packs: Vec<Value> =
+        (0..counts.packs).filter_map(|number| table.pack(number)).map(|row| pack_json(&table, &row)).collect();
+    Ok(json!({ "id": id.to_string(), "data_blobs": counts.data, "tree_blobs": counts.tree, "packs": packs }))
 }
 
 fn pack(repository: &Repository, id: &str) -> Result<Value> {
@@ -154,23 +161,41 @@ fn pack(repository: &Repository, id: &str) -> Result<Value> {
     names.sort_unstable();
     names.dedup();
     let id = unique(names.into_iter(), id, "pack")?;
-    let row = index.all_packs().find(|row| row.id == id);
-    Ok(row.map_or(Value::Null, |row| pack_json(&row)))
+    let found = index.runs().iter().find_map(|run| {
+        let mut rows = (0..run.table.counts().packs).filter_map(|number| run.table.pack(number));
+        rows.find(|row| row.id == id).map(|row| pack_json(&run.table, &row))
+    });
+    Ok(found.unwrap_or(Value::Null))
 }
 
-fn pack_json(row: &PackRow) -> Value {
-    json!({ "id": row.id.to_string() })
+fn pack_json(table: &Table<Vec<u8>>, row: &PackRow) -> Value {
+    let numbers = row.first_frame..row.first_frame.saturating_add(row.frames);
+    let frames: Vec<Value> = numbers
+        .filter_map(|number| table.frame(number))
+        .map(|(_, frame)| {
+            json!({
+                "offset": frame.offset_bytes,
+                "length": frame.stored_bytes,
+                "uncompressed_length": frame.plain_bytes,
+                "compressed": frame.compression == Compression::Zstd,
+            })
+        })
+        .collect();
+    json!({ "id": row.id.to_string(), "type": row.kind.to_string(), "size": row.size_bytes, "frames": frames })
 }
 
 fn blob(context: &Context, repository: &Opened, id: &str) -> Result<()> {
-    let id: BlobId = id.to_ascii_lowercase().parse().map_err(|error| Failure::usage(format!("\"{id}\" is no blob: {error}")))?;
+    let id: BlobId =
+        id.to_ascii_lowercase().parse().map_err(|error| Failure::usage(format!("\"{id}\" is no blob: {error}")))?;
     let reader = context.reader(repository)?;
     let kind = BlobKind::ALL.into_iter().find(|kind| reader.locate(*kind, &id).is_some());
     let kind = kind.ok_or_else(|| Failure::new(format!("no index names the blob {id}")))?;
     let mut bytes = Vec::new();
     reader.read_blob(kind, &id, &mut bytes)?;
     if context.output.stdout_is_terminal() && std::str::from_utf8(&bytes).is_err() {
-        return Err(Failure::new("the blob is not text, and might put the terminal in disorder").hint("write it to a file"));
+        return Err(
+            Failure::new("the blob is not text, and might put the terminal in disorder").hint("write it to a file")
+        );
     }
     context.output.bytes(&bytes).map_err(|error| Failure::output(&error))
 }

@@ -112,7 +112,9 @@ fn remove(context: &Context, id: &str) -> Result<Ending> {
     let key = repository.find_key(&id.to_ascii_lowercase())?;
     repository.remove_key(key)?;
     context.output.say(&format!("removed key {}", key.short()));
-    context.output.detail("who has a copy of the removed key and its password can still read what they can get hold of");
+    context
+        .output
+        .detail("who has a copy of the removed key and its password can still read what they can get hold of");
     Ok(Ending::Done)
 }
 

@@ -4,12 +4,12 @@ pub(crate) mod backup;
 pub(crate) mod cat;
 pub(crate) mod check;
 pub(crate) mod completions;
-pub(crate) mod dump;
+//DUMP
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod restore;
 pub(crate) mod snapshots;
-pub(crate) mod stats;
+//STATS
 pub(crate) mod version;

@@ -59,7 +59,12 @@ impl Bar {
     }
 
     /// Bytes a second over the last few seconds.
-    #[expect(clippy::cast_precision_loss, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate for display")]
+    #[expect(
+        clippy::cast_precision_loss,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a rate for display"
+    )]
     fn rate(&mut self, reading: &Reading) -> Option<u64> {
         self.readings.push_back((reading.seconds, reading.done_bytes));
         if self.readings.len() > READINGS {

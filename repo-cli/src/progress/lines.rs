@@ -19,10 +19,9 @@ pub(super) fn json(work: Work, reading: &Reading) -> Value {
         Work::Restore => {
             vec![("files_restored", json!(reading.done_files)), ("bytes_restored", json!(reading.done_bytes))]
         }
-        Work::Backup | Work::Check | Work::Dump => vec![
-            ("files_done", json!(reading.done_files)),
-            ("bytes_done", json!(reading.done_bytes)),
-        ],
+        Work::Backup | Work::Check | Work::Dump => {
+            vec![("files_done", json!(reading.done_files)), ("bytes_done", json!(reading.done_bytes))]
+        }
     };
     if let Some(object) = value.as_object_mut() {
         object.extend(fields.into_iter().map(|(name, field)| (name.to_owned(), field)));
@@ -59,7 +58,12 @@ pub(super) fn amount(reading: &Reading) -> String {
     let files = size::things(reading.done_files, "file", "files");
     let bytes = size::bytes(reading.done_bytes);
     if reading.found_all {
-        format!("{} of {}, {bytes} of {}", size::count(reading.done_files), size::things(reading.found_files, "file", "files"), size::bytes(reading.found_bytes))
+        format!(
+            "{} of {}, {bytes} of {}",
+            size::count(reading.done_files),
+            size::things(reading.found_files, "file", "files"),
+            size::bytes(reading.found_bytes)
+        )
     } else {
         format!("{files}, {bytes}")
     }
@@ -71,7 +75,14 @@ mod tests {
 
     #[test]
     fn what_is_known_is_shown() {
-        let begun = Reading { seconds: 2.0, done_files: 1, done_bytes: 10, found_files: 7, found_bytes: 40, ..Reading::default() };
+        let begun = Reading {
+            seconds: 2.0,
+            done_files: 1,
+            done_bytes: 10,
+            found_files: 7,
+            found_bytes: 40,
+            ..Reading::default()
+        };
         assert_eq!(plain(&begun), "1 file, 10 B, 2.00 s so far");
         let known = Reading { found_all: true, ..begun };
         assert_eq!(plain(&known), "25.0 %, 1 of 7 files, 10 B of 40 B, 2.00 s so far, 6.00 s left");

@@ -141,7 +141,9 @@ impl Progress for Meter {
                 (_, Outcome::Excluded) => "excluded",
             };
             let size = if self.work == Work::Restore { "size" } else { "data_size" };
-            self.output.message(&json!({ "message_type": "verbose_status", "action": action, "item": text(path), size: bytes }));
+            self.output.message(
+                &json!({ "message_type": "verbose_status", "action": action, "item": text(path), size: bytes }),
+            );
             return;
         }
         let word = match (self.work, outcome) {
@@ -267,7 +269,9 @@ impl Ticker {
         // A hidden display only has to look for questions now and then.
         let pause = if matches!(self.face, Face::Hidden) { Duration::from_millis(200) } else { self.pause };
         loop {
-            let (next, _) = changed.wait_timeout_while(flag, pause, |ended| !*ended).unwrap_or_else(std::sync::PoisonError::into_inner);
+            let (next, _) = changed
+                .wait_timeout_while(flag, pause, |ended| !*ended)
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
             if *next {
                 break;
             }
@@ -291,7 +295,9 @@ impl Ticker {
                 // Asked for by a variable, so that it is shown with `-q` too.
                 let _ = output.line(&lines::plain(&self.meter.reading())).and_then(|()| output.flush());
             }
-            Face::Hidden if asked && output.json() => output.message(&lines::json(self.meter.work, &self.meter.reading())),
+            Face::Hidden if asked && output.json() => {
+                output.message(&lines::json(self.meter.work, &self.meter.reading()))
+            }
             Face::Hidden if asked => output.tell(&lines::plain(&self.meter.reading())),
             Face::Hidden => {}
         }

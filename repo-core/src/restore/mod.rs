@@ -27,12 +27,14 @@ mod link;
 mod plan;
 mod queue;
 mod report;
+mod rules;
 mod select;
 mod verify;
 mod window;
 mod worker;
 
 pub use report::RestoreReport;
+pub use rules::Rules;
 pub use select::{Everything, Select, Selection};
 
 use context::Context;

@@ -142,7 +142,7 @@ impl ExcludeRules {
 }
 
 /// In lower case, character by character; bytes that are not UTF-8 stay as they are.
-fn lower_case(bytes: &[u8]) -> Vec<u8> {
+pub(crate) fn lower_case(bytes: &[u8]) -> Vec<u8> {
     if bytes.is_ascii() {
         return bytes.to_ascii_lowercase();
     }

@@ -9,8 +9,8 @@ mod glob;
 mod lines;
 pub mod local;
 mod owners;
-mod path;
-mod pattern;
+pub(crate) mod path;
+pub(crate) mod pattern;
 pub mod stream;
 
 use std::{collections::BTreeMap, sync::Arc};

@@ -104,6 +104,12 @@ impl PatternList {
         last
     }
 
+    /// Whether something below a directory with these components may be what the list is about, though the directory is not.
+    /// Not always right when it says yes.
+    pub(crate) fn may_select_below(&self, directory: &[&[u8]]) -> bool {
+        self.patterns.iter().any(|pattern| !pattern.negated && pattern.may_fit_below(directory))
+    }
+
     /// Whether a path with this last match is one the list is about.
     pub(crate) fn selects(&self, last: LastMatch) -> bool {
         last.is_some_and(|number| !self.patterns[number as usize].negated)
@@ -140,6 +146,17 @@ impl PathPattern {
             }
         };
         Ok(Self { negated, head, last })
+    }
+
+    fn may_fit_below(&self, directory: &[&[u8]]) -> bool {
+        for (at, component) in directory.iter().enumerate() {
+            match self.head.get(at) {
+                Some(Part::One(glob)) if glob.matches(component) => {}
+                Some(Part::Any) => return true,
+                Some(Part::One(_)) | None => return false,
+            }
+        }
+        true
     }
 }
 

@@ -38,6 +38,8 @@ pub(super) struct Rules {
     pub(super) owners: bool,
     /// Leave these extended attributes alone.
     pub(super) exclude_xattrs: GlobSet,
+    /// If there are any, leave all but these alone.
+    pub(super) include_xattrs: GlobSet,
     /// Reasons for notes.
     pub(super) notes: Notes,
 }
@@ -170,7 +172,8 @@ impl Subject<'_> {
 impl Rules {
     /// Whether an extended attribute is none of our business.
     fn excludes(&self, name: &[u8]) -> bool {
-        !self.exclude_xattrs.is_empty() && self.exclude_xattrs.is_match(Path::new(OsStr::from_bytes(name)))
+        let name = Path::new(OsStr::from_bytes(name));
+        self.exclude_xattrs.is_match(name) || !(self.include_xattrs.is_empty() || self.include_xattrs.is_match(name))
     }
 
     /// Whether an attribute that is there but not in the snapshot is to go. Those of security modules and of the kernel

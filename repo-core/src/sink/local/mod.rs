@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use globset::{Glob, GlobSetBuilder};
+use globset::{Glob, GlobSet, GlobSetBuilder};
 use rustix::{
     fs::{self, AtFlags, FileType, Mode as RawMode, OFlags, RenameFlags, Stat},
     io::Errno,
@@ -45,13 +45,21 @@ pub struct LocalOptions {
     pub devices: bool,
     /// Patterns (`*`, `?`, `[…]`, `{…}`) of names of extended attributes that are neither set nor removed.
     pub exclude_xattrs: Vec<String>,
+    /// If there are any: patterns of those that are set and removed, all others are not.
+    pub include_xattrs: Vec<String>,
     /// Most directories that are kept open; a quarter of the files this process may have open unless it is said here.
     pub open_directories: Option<usize>,
 }
 
 impl Default for LocalOptions {
     fn default() -> Self {
-        Self { owners: true, devices: true, exclude_xattrs: Vec::new(), open_directories: None }
+        Self {
+            owners: true,
+            devices: true,
+            exclude_xattrs: Vec::new(),
+            include_xattrs: Vec::new(),
+            open_directories: None,
+        }
     }
 }
 
@@ -77,13 +85,11 @@ impl LocalSink {
     /// # Errors
     /// When a pattern is none.
     pub fn new(root: impl Into<PathBuf>, options: &LocalOptions) -> CoreResult<Self> {
-        let mut patterns = GlobSetBuilder::new();
-        for pattern in &options.exclude_xattrs {
-            patterns.add(Glob::new(pattern).map_err(|error| Error::Invalid(error.to_string()))?);
-        }
-        let exclude_xattrs = patterns.build().map_err(|error| Error::Invalid(error.to_string()))?;
+        let exclude_xattrs = name_patterns(&options.exclude_xattrs)?;
+        let include_xattrs = name_patterns(&options.include_xattrs)?;
         let root_user = geteuid().is_root();
-        let rules = Rules { root: root_user, owners: options.owners, exclude_xattrs, notes: Notes::default() };
+        let rules =
+            Rules { root: root_user, owners: options.owners, exclude_xattrs, include_xattrs, notes: Notes::default() };
         let root = root.into();
         Ok(Self { root, devices: options.devices, rules, directories: OpenDirectories::new(options.open_directories) })
     }
@@ -359,6 +365,15 @@ impl std::fmt::Display for LocalSink {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str(&escape(self.root.as_os_str().as_encoded_bytes()))
     }
+}
+
+fn name_patterns(patterns: &[String]) -> CoreResult<GlobSet> {
+    let invalid = |error: globset::Error| Error::Invalid(error.to_string());
+    let mut set = GlobSetBuilder::new();
+    for pattern in patterns {
+        set.add(Glob::new(pattern).map_err(invalid)?);
+    }
+    set.build().map_err(invalid)
 }
 
 fn failed(during: &'static str) -> impl Fn(Errno) -> SinkError + Copy {
