@@ -134,7 +134,7 @@ def mapping(key, value):
     return read
 
 
-def structure(name, **fields):
+def structure(name, /, **fields):
     made = namedtuple(name, fields.keys())
     return lambda d: made(*(read(d) for read in fields.values()))
 
@@ -425,14 +425,17 @@ class Repository:
             yield bytes.fromhex(name), data
 
     def check_packs(self):
-        """Everything the packs hold is in the index just so. Returns how many packs and blobs there are."""
-        packs = blobs = 0
+        """Everything the packs hold is in the index just so. Returns how many packs and blobs there are, and how many
+        tree blobs of each variant."""
+        packs, blobs, pages = 0, 0, [0] * 4
         for id_, data in self.objects("data"):
             packs += 1
             for blob, location in read_pack(self.keys, id_, data):
                 blobs += 1
                 need(location in self.index.get((location.tree, blob), []), f"pack {id_.hex()}: the index differs")
-        return packs, blobs
+                if location.tree:
+                    pages[decode(tree_blob, self.blob(1, blob)).number] += 1
+        return packs, blobs, *pages
 
     def blob(self, tree, id_):
         copies = self.index.get((tree, id_))
@@ -563,9 +566,13 @@ def at(moment):
     return "-" if moment is None else f"{moment[0]}.{moment[1]:09}"
 
 
+def short(value):
+    return value.hex() if len(value) <= 32 else "sha256:" + hashlib.sha256(value).hexdigest()
+
+
 def words(meta):
     links = f"{meta.hard_links.device}:{meta.hard_links.count}" if meta.hard_links else "-"
-    xattrs = ",".join(f"{escape(x.name)}={x.value.hex()}" for x in meta.xattrs) or "-"
+    xattrs = ",".join(f"{escape(x.name)}={short(x.value)}" for x in meta.xattrs) or "-"
     times = " ".join(map(at, (meta.modified, meta.changed, meta.accessed)))
     return f"{meta.mode:04o} {meta.user}:{meta.group} {times} {meta.inode} {links} {xattrs}"
 
@@ -579,8 +586,7 @@ def listing(repository):
     limits = repository.config
     yield f"config {at(limits.created)} {' '.join(str(n) for n in limits[2:9])}"
     yield f"keys {repository.slots}"
-    packs, blobs = repository.check_packs()
-    yield f"packs {packs} {blobs}"
+    yield f"packs {' '.join(map(str, repository.check_packs()))}"
     for _, id_, body, committed in repository.snapshots():
         yield f"snapshot {id_.hex()} {'committed' if committed else 'tentative'}"
         yield f"  made {at(body.time)} {body.utc_offset} {some([body.host, body.user])} {body.user_number}:{body.group_number}"
@@ -598,7 +604,7 @@ def listing(repository):
         yield f"  root {words(body.root) if body.root else '-'}"
         for path, item, holds in repository.walk(body.tree):
             yield f"  {KINDS[item.kind.number]} {escape(path)} {holds} {words(item.metadata)}"
-    for number, note in sorted(repository.notes()):
+    for number, note in sorted(repository.notes(), key=lambda note: note[0]):
         if number == SESSION:
             yield f"session {some(note[:3])} {note.process} {at(note.started)}"
         elif number == MARK:
