@@ -71,6 +71,8 @@ impl Session {
                     })?;
                     self.flush()?;
                     self.put_index(false)?;
+                    // Otherwise the listing of packs that comes next could miss what was just stored.
+                    self.wait_until_visible();
                     Answer::Stored(self.needed_packs())
                 }
                 Step::PutSeal(body) => {
