@@ -190,12 +190,13 @@ fn index_run() {
     let mut ids: Vec<u8> = Vec::new();
     let mut locations: Vec<u8> = Vec::new();
     let number = |number: usize| u32::try_from(number).unwrap().to_le_bytes();
-    for pack in 0..2 {
+    for (number_of_pack, pack) in packs.iter().enumerate() {
         let mut rows: Vec<(BlobId, [u8; 12])> = Vec::new();
-        for (frame, directory) in packs[pack].directory.frames.iter().enumerate() {
+        for (frame, directory) in pack.directory.frames.iter().enumerate() {
             let mut offset = 0;
             for blob in &directory.blobs {
-                let row = [number(2 * pack + frame), number(offset), blob.length_bytes.to_le_bytes()].concat();
+                let row =
+                    [number(2 * number_of_pack + frame), number(offset), blob.length_bytes.to_le_bytes()].concat();
                 rows.push((blob.id, row.try_into().unwrap()));
                 offset += blob.length_bytes as usize;
             }
@@ -207,7 +208,7 @@ fn index_run() {
     let mut expected = [ids, locations].concat();
     for pack in 0..2 {
         for frame in 0..2 {
-            let raw = (700_u32 | 1 << 31).to_le_bytes();
+            let raw = (700_u32 + (1 << 31)).to_le_bytes();
             expected.extend([number(pack), number(48 + 716 * frame), number(716), raw].concat());
         }
     }
@@ -263,7 +264,8 @@ const EXPECTED_BLOB_IDS: [&str; 4] = [
     "4cde9fa374e4f95293a08acb3dc4e709740a950eb5640ebcc728f068b9ee087b",
     "64edea73b8c095882c93706d213b87d6b3987de8f8552c01228e4ffaf1ea16f4",
 ];
-const EXPECTED_GEAR: [u64; 4] = [0x8a097c74ca03b4c5, 0xb7bacd7c93f19fc4, 0x1e96294c9bd48e07, 0x0897e0699d3664ba];
+const EXPECTED_GEAR: [u64; 4] =
+    [0x8a09_7c74_ca03_b4c5, 0xb7ba_cd7c_93f1_9fc4, 0x1e96_294c_9bd4_8e07, 0x0897_e069_9d36_64ba];
 const EXPECTED_SEALED_PART: &str = "b5cbc9d3ebf204f0e7c011520903d115ec5cf64ec0";
 const EXPECTED_SLOT_HEADER: &str = "434f464645520d0a0100020140000000020000000300000071e0a99173564931c0b8acc52d2685a8e39c64dc52e3d02390fdac2a12b155cba16331e1c2fc87b10aabc1c0046342fda0c4f9153e59752407c76d3eeea29973";
 const EXPECTED_SLOT: &str = "368d10f107b59aa08c4eddf4944bbc8de2ca3e4364f015e2c0af60413286a466";

@@ -7,6 +7,7 @@
 //! ```text
 //! cargo test -p repo-core --test golden_repository -- --ignored write
 //! ```
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod golden;
 
