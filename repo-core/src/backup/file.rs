@@ -7,7 +7,7 @@ use crate::{
         assembly::OpenDirectory,
         engine::{Engine, Task},
         large::{LargeFile, Segment},
-        metadata::metadata,
+        metadata::{metadata, to_be_read_again},
     },
     blob::BlobKind,
     error::Result,
@@ -47,11 +47,11 @@ impl FileJob {
         told_bytes: u64,
     ) -> Result<()> {
         let (content, size_bytes) = content;
-        self.warn_if_changed(engine, stat, size_bytes);
-        let node = Node {
-            kind: NodeKind::File { size_bytes, content },
-            metadata: metadata(stat, xattrs, engine.options.with_atime),
-        };
+        let mut metadata = metadata(stat, xattrs, engine.options.with_atime);
+        if self.warn_if_changed(engine, stat, size_bytes) {
+            metadata = to_be_read_again(metadata);
+        }
+        let node = Node { kind: NodeKind::File { size_bytes, content }, metadata };
         engine.owner(stat);
         engine.done(&self.directory, &self.name, self.outcome, told_bytes, size_bytes);
         self.directory.put(engine, self.position, Some(Entry { name: self.name, node }))
@@ -63,16 +63,18 @@ impl FileJob {
         self.directory.put(engine, self.position, None)
     }
 
-    /// What was stored is what was read, but it may be a mixture of two states that never were.
-    fn warn_if_changed(&self, engine: &Engine<'_>, after: &Stat, read_bytes: u64) {
+    /// What was stored is what was read, but it may be a mixture of two states that never were. Tells whether.
+    fn warn_if_changed(&self, engine: &Engine<'_>, after: &Stat, read_bytes: u64) -> bool {
         let before = &self.stat;
         let is_stream = before.inode == 0 && before.size_bytes == 0;
-        let changed = after.modified != before.modified || after.size_bytes != before.size_bytes;
-        if !is_stream && (changed || after.size_bytes != read_bytes) {
+        let differs = after.modified != before.modified || after.size_bytes != before.size_bytes;
+        let changed = !is_stream && (differs || after.size_bytes != read_bytes);
+        if changed {
             let path = self.directory.source.path_of(&self.name);
             let message = "it changed while it was read; what was read is stored".into();
             engine.tally.problem(Problem { path, during: "read a steady state of", message }, engine.progress);
         }
+        changed
     }
 }
 

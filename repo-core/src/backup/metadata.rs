@@ -2,6 +2,7 @@
 
 use crate::{
     source::{FileType, Stat},
+    time::Timestamp,
     tree::node::{HardLinks, Metadata, Xattr},
 };
 
@@ -18,6 +19,17 @@ pub(super) fn metadata(stat: &Stat, xattrs: Vec<Xattr>, with_atime: bool) -> Met
         hard_links: hard_links(stat),
         xattrs,
     }
+}
+
+/// Metadata of an entry that is not stored as it is: the next backup must not take it for unchanged, however little it changes.
+/// No inode has changed last at this moment, so it is kept for this meaning.
+pub(super) fn to_be_read_again(metadata: Metadata) -> Metadata {
+    Metadata { changed: Timestamp::default(), ..metadata }
+}
+
+/// Whether an entry was stored by [`to_be_read_again`].
+pub(super) fn must_be_read_again(before: &Metadata) -> bool {
+    before.changed == Timestamp::default()
 }
 
 /// What ties the names of one file together.

@@ -210,7 +210,7 @@ pub fn backup(
     };
     cancel.check()?;
     let tree = body.tree;
-    report.snapshot = Some(session.commit(&body, &mut |session, lost| rescue::store_again(session, &tree, lost))?);
+    report.snapshot = Some(session.commit(&body, &mut |session, _| rescue::store_again(session, &tree))?);
     remove_notes(repository, &known.left_behind);
     Ok(report)
 }

@@ -1,9 +1,6 @@
 //! Storing again what lies in packs that a pruner has condemned while the snapshot was made.
 
-use std::{
-    collections::{BTreeSet, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashSet, sync::Arc};
 
 use crate::{
     blob::{BlobKind, BlobLocation, ReadBlobs, WriteBlobs},
@@ -19,17 +16,17 @@ use crate::{
         node::{Content, NodeKind, Piece},
     },
 };
-/// Walks the new snapshot's tree and stores again every blob of it that has no copy outside `lost`. Condemned packs are still
+/// Walks the new snapshot's tree and stores again every blob of it that has no copy in a pack the session counts on. Condemned packs are still
 /// readable until they are deleted; what is gone already cannot be saved.
 ///
 /// # Errors
 /// [`Error::PrunedAway`] when something is gone; the next backup will store it anew.
-pub(super) fn store_again(session: &Session, tree: &BlobId, lost: &BTreeSet<PackId>) -> Result<()> {
+pub(super) fn store_again(session: &Session, tree: &BlobId) -> Result<()> {
     let repository = session.repository();
     let index = Arc::new(IndexSet::load(repository.store(), repository.keys(), None)?);
     let reader = |index: &Arc<IndexSet>| BlobReader::new(Arc::clone(repository), Arc::clone(index), CACHE_BYTES);
     let reader = Readers { now: reader(&index), before: reader(session.index()) };
-    let mut rescue = Rescue { session, index, reader, lost, seen: HashSet::new(), bytes: Vec::new() };
+    let mut rescue = Rescue { session, index, reader, seen: HashSet::new(), bytes: Vec::new() };
     let mut pages = vec![*tree];
     while let Some(page) = pages.pop() {
         if !rescue.save(BlobKind::Tree, &page)? {
@@ -62,7 +59,6 @@ struct Rescue<'a> {
     /// The index as it is now, with what this session has stored.
     index: Arc<IndexSet>,
     reader: Readers,
-    lost: &'a BTreeSet<PackId>,
     seen: HashSet<BlobId>,
     bytes: Vec<u8>,
 }
@@ -83,7 +79,7 @@ impl Rescue<'_> {
             return Ok(false);
         }
         // A copy counts if this session will claim its pack: one it found by its own index, or one it stored itself.
-        let stored = |pack: &PackId| self.session.has_stored(pack) && !self.lost.contains(pack);
+        let stored = |pack: &PackId| self.session.has_stored(pack);
         if !self.session.need(kind, id) && self.index.find_where(kind, id, stored).is_none() {
             self.reader.read_blob(kind, id, &mut self.bytes).map_err(gone)?;
             self.session.write_blob(kind, &self.bytes)?;

@@ -4,7 +4,7 @@ use crate::{
     backup::{
         assembly::OpenDirectory,
         engine::Engine,
-        metadata::{hard_links, metadata},
+        metadata::{hard_links, metadata, must_be_read_again},
     },
     blob::BlobKind,
     error::Result,
@@ -28,7 +28,9 @@ impl Engine<'_> {
     ) -> Option<Node> {
         let before = before?;
         let NodeKind::File { size_bytes, content } = &before.kind else { return None };
-        let same = *size_bytes == stat.size_bytes && self.same_times(stat, &before.metadata);
+        // What has neither a length nor an inode is a stream, of which nothing is known before it is read.
+        let is_stream = stat.size_bytes == 0 && stat.inode == 0;
+        let same = !is_stream && *size_bytes == stat.size_bytes && self.same_times(stat, &before.metadata);
         if !same || !self.need_content(content).unwrap_or(false) {
             return None;
         }
@@ -61,7 +63,8 @@ impl Engine<'_> {
     }
 
     fn same_times(&self, stat: &Stat, before: &Metadata) -> bool {
-        stat.modified == before.modified
+        !must_be_read_again(before)
+            && stat.modified == before.modified
             && (self.options.ignore_ctime || stat.changed == before.changed)
             && (self.options.ignore_inode || stat.inode == before.inode)
     }

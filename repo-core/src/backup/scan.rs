@@ -7,7 +7,7 @@ use crate::{
         assembly::{Above, OpenDirectory},
         engine::{Engine, Task},
         file::FileJob,
-        metadata::metadata,
+        metadata::{metadata, to_be_read_again},
         queue::Stage,
     },
     error::Result,
@@ -198,14 +198,14 @@ impl<'a> Engine<'a> {
                 return self.refuse(directory, position, &name, "it is handled elsewhere; this is a bug");
             }
         };
-        let xattrs = match directory.source.xattrs(&name) {
-            Ok(xattrs) => xattrs,
+        let metadata = match directory.source.xattrs(&name) {
+            Ok(xattrs) => metadata(stat, xattrs, self.options.with_atime),
             Err(error) => {
                 self.source_error(error)?;
-                Vec::new()
+                to_be_read_again(metadata(stat, Vec::new(), self.options.with_atime))
             }
         };
-        let node = Node { kind, metadata: metadata(stat, xattrs, self.options.with_atime) };
+        let node = Node { kind, metadata };
         self.done(directory, &name, outcome, 0, 0);
         directory.put(self, position, Some(Entry { name, node }))
     }

@@ -338,10 +338,11 @@ impl Session {
         needed
     }
 
-    /// Whether this session has stored the pack, so that it is among those the snapshot will need.
+    /// Whether this session has stored the pack and it was not condemned since, so that it is among those the snapshot will need.
     #[must_use]
     pub fn has_stored(&self, pack: &PackId) -> bool {
-        lock(&self.shared.stored).packs.contains_key(pack)
+        let distrusted = self.shared.distrusted.read().unwrap_or_else(PoisonError::into_inner);
+        !distrusted.contains(pack) && lock(&self.shared.stored).packs.contains_key(pack)
     }
 
     /// The first failure of the session, for whoever was only told that there was one.

@@ -131,6 +131,7 @@ pub trait FileReader: Send {
 
     /// What the file is now that it was read, and its extended attributes, from the open file itself. Attributes that
     /// cannot be stored or read are left out and told of by [`Source::problems`]: they never cost the content.
+    /// [`Stat::changed`] is then zero, so that the next backup does not take the file for unchanged.
     ///
     /// # Errors
     /// When that cannot be told, or it turns out to be no regular file.

@@ -160,7 +160,8 @@ pub struct Metadata {
     pub group: u32,
     /// When its content changed last.
     pub modified: Timestamp,
-    /// When its inode changed last; not restored, used to notice changes.
+    /// When its inode changed last; not restored, used to notice changes. Zero where what is stored is not all, or not one state of
+    /// it: the next backup looks at it again.
     pub changed: Timestamp,
     /// When it was read last, if that was asked for.
     pub accessed: Option<Timestamp>,

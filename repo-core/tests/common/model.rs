@@ -119,6 +119,13 @@ impl Thing {
         directory.entries().insert(Name::new(name).unwrap(), thing);
     }
 
+    /// Changes the entry at a path.
+    pub fn change(&mut self, path: &[u8], change: impl FnOnce(&mut Self)) {
+        let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());
+        let thing = parts.fold(self, |thing, part| thing.entries().get_mut(&Name::new(part).unwrap()).unwrap());
+        change(thing);
+    }
+
     pub fn at(&self, path: &[u8]) -> &Self {
         path.split(|byte| *byte == b'/').filter(|part| !part.is_empty()).fold(self, |thing, part| match &thing.kind {
             Kind::Directory(entries) => &entries[&Name::new(part).unwrap()],

@@ -332,8 +332,13 @@ impl Directory for LocalDirectory {
 
     fn xattrs(&self, name: &Name) -> Result<Vec<Xattr>, SourceError> {
         let found = self.with_path(Some(name), |path| xattr::read_all(Of::Entry(path)));
-        let found = found.map_err(|error| self.entry_error("read extended attributes of", name, error))?;
-        Ok(self.shared.xattrs(found, || self.path_of(name)))
+        let during = "read extended attributes of";
+        let (xattrs, problems) = found.map_err(|error| self.entry_error(during, name, error))?;
+        // An error rather than a part: the entry must not look complete to the next backup.
+        match problems.into_iter().next() {
+            Some(cause) => Err(SourceError { during, path: self.path_of(name), severity: Severity::Entry, cause }),
+            None => Ok(xattrs),
+        }
     }
 
     fn path_of(&self, name: &Name) -> Vec<u8> {

@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     source::{FileReader, FileType, Part, Severity, SourceError, Stat},
+    time::Timestamp,
     tree::{name::Name, node::Xattr},
 };
 
@@ -168,13 +169,15 @@ impl FileReader for LocalFile {
     }
 
     fn finish(&mut self) -> Result<(Stat, Vec<Xattr>), SourceError> {
-        let stat = self.look()?;
+        let mut stat = self.look()?;
         let path = || self.place.path_of(self.name.as_bytes());
-        let xattrs = match xattr::read_all(Of::File(self.file.as_fd())) {
-            Ok(found) => self.shared.xattrs(found, path),
-            Err(error) => self.shared.xattrs((Vec::new(), vec![error.into()]), path),
-        };
-        Ok((stat, xattrs))
+        let found =
+            xattr::read_all(Of::File(self.file.as_fd())).unwrap_or_else(|error| (Vec::new(), vec![error.into()]));
+        if !found.1.is_empty() {
+            // What is missing is looked for, and told of, again with the next backup.
+            stat.changed = Timestamp::default();
+        }
+        Ok((stat, self.shared.xattrs(found, path)))
     }
 }
 

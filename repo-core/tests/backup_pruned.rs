@@ -1,0 +1,382 @@
+//! Backups beside a pruner: packs are condemned and deleted at every moment, bodies expire.
+
+mod common;
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
+use common::{
+    bench::{assert_holds, back_up, back_up_model, init, names, open, options, snapshots},
+    model::{ModelSource, Thing},
+    sample::noise,
+};
+use repo_core::{
+    backup::{BackupReport, Parent},
+    crypto::keys::ObjectKind,
+    error::{Error, Result, StoreError},
+    id::{PackId, SnapshotId},
+    protocol::writer::RESCUES_MAX,
+    repository::{
+        Repository,
+        notes::{ExpireNote, Mark},
+    },
+    store::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store, memory::MemoryStore},
+    time::Timestamp,
+};
+
+/// What happens between two operations of the backup, by somebody else.
+type Other = Box<dyn FnMut(&Moment) + Send>;
+
+/// The operation that is about to begin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    Put(ObjectName, u64),
+    List(Place),
+    Else,
+}
+
+/// A store beside which somebody else works.
+#[derive(Clone)]
+struct Shared(MemoryStore, Arc<Mutex<Other>>);
+
+impl Shared {
+    fn new(store: &MemoryStore, other: impl FnMut(&Moment) + Send + 'static) -> Self {
+        Self(store.clone(), Arc::new(Mutex::new(Box::new(other))))
+    }
+
+    fn at(&self, moment: Moment) {
+        (self.1.lock().unwrap())(&moment);
+    }
+}
+
+impl Store for Shared {
+    fn create(&self) -> Result<(), StoreError> {
+        self.0.create()
+    }
+    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.at(Moment::Put(*name, bytes.len() as u64));
+        self.0.put(name, bytes)
+    }
+    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.at(Moment::Else);
+        self.0.get(name, range, into)
+    }
+    fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
+        self.at(Moment::List(place));
+        self.0.list(place, visit)
+    }
+    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
+        self.at(Moment::Else);
+        self.0.stat(name)
+    }
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.at(Moment::Else);
+        self.0.delete(name)
+    }
+    fn abilities(&self) -> Abilities {
+        self.0.abilities()
+    }
+    fn location(&self) -> String {
+        self.0.location()
+    }
+}
+
+fn tree() -> Thing {
+    let mut root = Thing::directory([
+        ("a", Thing::file(noise(1, 9000))),
+        ("b", Thing::file(noise(2, 40_000))),
+        ("d", Thing::directory([])),
+    ]);
+    for i in 0..30 {
+        root.put(format!("d/{i}").as_bytes(), Thing::file(noise(10 + i, 300)));
+    }
+    root
+}
+
+fn changed(tree: &Thing) -> Thing {
+    let mut tree = tree.clone();
+    tree.put(b"d/new", Thing::file(noise(99, 5000)));
+    tree
+}
+
+/// A repository with one snapshot.
+fn filled() -> (MemoryStore, Thing, SnapshotId) {
+    let store = MemoryStore::new();
+    let tree = tree();
+    let id = back_up_model(&init(store.clone()), &tree).snapshot.unwrap();
+    (store, tree, id)
+}
+
+fn packs(store: &MemoryStore) -> Vec<PackId> {
+    names(store, Place::Data).iter().map(|name| name.id().into()).collect()
+}
+
+fn condemn(repository: &Repository, packs: &[PackId]) -> ObjectName {
+    let mark = Mark { packs: packs.to_vec(), created: Timestamp::from_seconds(5) };
+    ObjectName::new(Place::Locks, repository.save(Place::Locks, ObjectKind::Mark, &mark).unwrap())
+}
+
+fn delete(store: &MemoryStore, packs: &[PackId]) {
+    for pack in packs {
+        store.delete(&ObjectName::new(Place::Data, *pack)).unwrap();
+    }
+}
+
+fn run(store: impl Store + 'static, tree: &Thing, parent: Parent) -> Result<BackupReport> {
+    let options = repo_core::backup::BackupOptions { parent, ..options() };
+    back_up(&open(store), &ModelSource::new(tree), &options)
+}
+
+/// Forgets a snapshot whose data is pruned, as the pruner's user has done before.
+fn forget_all(store: &MemoryStore) {
+    for name in names(store, Place::Snapshots) {
+        store.remove(&name);
+    }
+}
+
+#[test]
+fn what_is_condemned_before_is_not_relied_on() {
+    for parent in [Parent::Newest, Parent::None] {
+        let (store, tree, old) = filled();
+        let condemned = packs(&store);
+        let mark = condemn(&open(store.clone()), &condemned);
+        // One that is dead: its packs may still be there for long.
+        let next = changed(&tree);
+        let report = run(store.clone(), &next, parent).unwrap();
+        let repository = open(store.clone());
+        assert_holds(&repository, &old, &tree);
+        delete(&store, &condemned);
+        store.delete(&mark).unwrap();
+        forget_body(&store, old);
+        assert_holds(&repository, &report.snapshot.unwrap(), &next);
+        assert!(report.summary.bytes_read > 50_000, "read from the source, not from what is condemned");
+        // The index still names what is gone; that is in nobody's way.
+        let last = changed(&next);
+        let report = back_up_model(&repository, &last);
+        assert_holds(&repository, &report.snapshot.unwrap(), &last);
+    }
+}
+
+fn forget_body(store: &MemoryStore, id: SnapshotId) {
+    store.remove(&ObjectName::new(Place::Snapshots, id));
+}
+
+/// Packs are condemned between any two operations of the backup, and deleted when it is done or when it lists packs; the index is
+/// cleaned of them or not.
+#[test]
+fn what_is_condemned_meanwhile_is_rescued() {
+    let mut rescued = 0;
+    let operations = {
+        let (store, tree, _) = filled();
+        let count = Arc::new(Mutex::new(0));
+        let counting = Arc::clone(&count);
+        run(Shared::new(&store, move |_| *counting.lock().unwrap() += 1), &changed(&tree), Parent::Newest).unwrap();
+        let count = *count.lock().unwrap();
+        count
+    };
+    for number in 0..operations {
+        for (every, cleaned) in [(1, false), (1, true), (2, false), (3, true)] {
+            let (store, tree, old) = filled();
+            let tree = changed(&tree);
+            let other = open(store.clone());
+            let victims: Vec<_> = packs(&store).into_iter().step_by(every).collect();
+            let marked = victims.clone();
+            let (mut at, inner) = (0, store.clone());
+            let shared = Shared::new(&store, move |_| {
+                if at == number {
+                    condemn(&other, &marked);
+                    if cleaned {
+                        remove_from_index(&other, &inner, &marked);
+                    }
+                }
+                at += 1;
+            });
+            let result = run(shared, &tree, Parent::Newest);
+            delete(&store, &victims);
+            forget_body(&store, old);
+            let repository = open(store.clone());
+            match result {
+                Ok(report) => {
+                    assert_holds_unless_late(&repository, &report, &tree, number, operations);
+                    rescued += u64::from(report.added.data_blobs > 0);
+                }
+                Err(error) => {
+                    panic!("operation {number}: condemned packs could be read all the time: {}", error.chain())
+                }
+            }
+        }
+    }
+    assert!(rescued > 0);
+}
+
+/// A pruner that condemns after the claim sees it and would not delete what it needs; here it deletes all the same. So only what was
+/// condemned before the marks were listed counts.
+fn assert_holds_unless_late(
+    repository: &Arc<Repository>,
+    report: &BackupReport,
+    tree: &Thing,
+    number: u64,
+    operations: u64,
+) {
+    if number + 10 < operations {
+        assert_holds(repository, &report.snapshot.unwrap(), tree);
+    }
+}
+
+/// What a pruner does before it deletes packs.
+fn remove_from_index(repository: &Repository, store: &MemoryStore, victims: &[PackId]) {
+    use repo_core::{index::builder::IndexBuilder, pack::reader::read_directory};
+    let old = names(store, Place::Index);
+    let mut builder = IndexBuilder::default();
+    for pack in packs(store).into_iter().filter(|pack| !victims.contains(pack)) {
+        let size_bytes = store.bytes_of(&ObjectName::new(Place::Data, pack)).unwrap().len();
+        let read = read_directory(store, repository.keys(), pack, size_bytes as u64).unwrap();
+        builder.add_pack(pack, read.salt, size_bytes.try_into().unwrap(), read.kind, &read.directory);
+    }
+    if !builder.is_empty() {
+        let run = builder.finish(repository.keys(), repository.runtime()).unwrap();
+        repository.put_object(&ObjectName::new(Place::Index, run.id), &run.bytes).unwrap();
+    }
+    for name in old {
+        store.remove(&name);
+    }
+}
+
+#[test]
+fn what_is_deleted_before_it_can_be_rescued_fails_the_backup_and_not_the_next() {
+    for every in [1, 2, 5] {
+        for keeps_index in [true, false] {
+            let (store, tree, _) = filled();
+            let tree = changed(&tree);
+            let other = open(store.clone());
+            let victims: Vec<_> = packs(&store).into_iter().step_by(every).collect();
+            let (inner, mut done, gone) = (store.clone(), false, victims.clone());
+            let shared = Shared::new(&store, move |moment| {
+                // Right before the body: a whole prune passes by.
+                if matches!(moment, Moment::Put(name, _) if name.place() == Place::Snapshots) && !done {
+                    done = true;
+                    if !keeps_index {
+                        remove_from_index(&other, &inner, &gone);
+                    }
+                    delete(&inner, &gone);
+                    forget_all(&inner);
+                }
+            });
+            let result = run(shared, &tree, Parent::Newest);
+            assert!(matches!(result, Err(Error::PrunedAway)), "{result:?}");
+            let repository = open(store.clone());
+            assert_eq!(snapshots(&repository).len(), 0);
+            // The next one looks first, since the note is still there.
+            let next = back_up_model(&repository, &tree);
+            assert_holds(&repository, &next.snapshot.unwrap(), &tree);
+            assert!(repository.notes().unwrap().sessions.is_empty());
+            // And so does one with another parent, though the index still names what is gone.
+            let tree = changed(&tree);
+            let third = run(store.clone(), &tree, Parent::None).unwrap();
+            assert_holds(&repository, &third.snapshot.unwrap(), &tree);
+        }
+    }
+}
+
+/// Somebody condemns what was just stored, again and again.
+#[test]
+fn rescues_end() {
+    for rounds in [1, RESCUES_MAX, RESCUES_MAX + 1] {
+        let (store, tree, _) = filled();
+        let tree = changed(&tree);
+        let other = open(store.clone());
+        let (inner, mut left, mut claimed) = (store.clone(), rounds, false);
+        let mut condemned = BTreeSet::new();
+        let shared = Shared::new(&store, move |moment| {
+            claimed |= matches!(moment, Moment::Put(name, _) if name.place() == Place::Snapshots);
+            if claimed && left > 0 && *moment == Moment::List(Place::Locks) {
+                left -= 1;
+                let fresh: Vec<_> = packs(&inner).into_iter().filter(|pack| condemned.insert(*pack)).collect();
+                condemn(&other, &fresh);
+            }
+        });
+        let result = run(shared, &tree, Parent::Newest);
+        let repository = open(store.clone());
+        if rounds <= RESCUES_MAX {
+            let id = result.unwrap().snapshot.unwrap();
+            let condemned: Vec<_> = repository.notes().unwrap().condemned().into_iter().collect();
+            delete(&store, &condemned);
+            forget_body(&store, snapshots(&repository).iter().find(|(other, _)| *other != id).unwrap().0);
+            assert_holds(&repository, &id, &tree);
+        } else {
+            assert!(matches!(result, Err(Error::PrunedAway)), "{result:?}");
+            assert_eq!(snapshots(&repository).len(), 1);
+            let next = back_up_model(&repository, &tree);
+            assert_holds(&repository, &next.snapshot.unwrap(), &tree);
+        }
+    }
+}
+
+#[test]
+fn a_body_that_expires_under_the_writer_is_claimed_anew() {
+    let (store, tree, _) = filled();
+    let tree = changed(&tree);
+    let other = open(store.clone());
+    let mut body = None;
+    let expired = Arc::new(Mutex::new(None));
+    let told = Arc::clone(&expired);
+    let shared = Shared::new(&store, move |moment| {
+        if let Moment::Put(name, _) = moment
+            && name.place() == Place::Snapshots
+        {
+            match body {
+                None => body = Some(SnapshotId::from(name.id())),
+                // Right before the seal.
+                Some(first) if told.lock().unwrap().is_none() => {
+                    let note = ExpireNote { body: first, created: Timestamp::from_seconds(1) };
+                    other.save(Place::Locks, ObjectKind::ExpireNote, &note).unwrap();
+                    *told.lock().unwrap() = Some(first);
+                }
+                Some(_) => {}
+            }
+        }
+    });
+    let report = run(shared, &tree, Parent::Newest).unwrap();
+    let expired = expired.lock().unwrap().unwrap();
+    assert_ne!(report.snapshot, Some(expired));
+    forget_body(&store, expired);
+    let repository = open(store.clone());
+    assert_holds(&repository, &report.snapshot.unwrap(), &tree);
+    assert_eq!(snapshots(&repository).len(), 2);
+}
+
+/// A pack that was cut at rest is noticed by the next backup that needs it, and healed by the one after.
+#[test]
+fn a_pack_that_is_not_whole_is_noticed_and_stored_anew() {
+    let (whole, tree, _) = filled();
+    let (mut healed, mut failed) = (0, 0);
+    for pack in packs(&whole) {
+        for cut in [1, 2000, usize::MAX] {
+            let store = whole.fork();
+            let name = ObjectName::new(Place::Data, pack);
+            let bytes = store.bytes_of(&name).unwrap();
+            store.replace(&name, &bytes[..bytes.len().saturating_sub(cut)]);
+            let repository = open(store.clone());
+            match run(store.clone(), &tree, Parent::Newest) {
+                // All that is needed of it could still be read.
+                Ok(_) => healed += 1,
+                Err(error) => {
+                    assert!(
+                        matches!(error, Error::Damaged(_)) && error.to_string().contains(&name.to_string()),
+                        "{error}"
+                    );
+                    let report = back_up_model(&repository, &tree);
+                    assert!(report.summary.data_blobs + report.summary.tree_blobs > 0);
+                    failed += 1;
+                }
+            }
+            store.remove(&name);
+            for (id, _) in snapshots(&repository) {
+                assert_holds(&repository, &id, &tree);
+            }
+        }
+    }
+    assert!(healed > 5 && failed > 5, "{healed} {failed}");
+}
