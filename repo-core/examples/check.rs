@@ -1,4 +1,4 @@
-//! Backs a directory up into a new local repository, unless it is there, and tells how long checks of it take.
+//! Backs a directory up into a new local repository, unless it is there, and tells how long checks, counts and a dump of it take.
 //!
 //! `cargo run --release -p repo-core --example check -- REPOSITORY [DIRECTORY]…`
 
@@ -11,11 +11,18 @@ use repo_core::{
     check::{CheckOptions, ReadData, check},
     compress::Level,
     crypto::kdf::KdfCost,
+    dump::{Format, TreeDump, dump_tree},
+    index::set::IndexSet,
     progress::{Cancel, Silent},
-    repository::{InitOptions, Repository, config::Parameters},
+    repository::{
+        InitOptions, Repository,
+        config::Parameters,
+        reader::{BlobReader, CACHE_BYTES},
+    },
     runtime::SystemRuntime,
-    snapshot::Protection,
+    snapshot::{Listing, Protection},
     source::local::{LocalOptions, LocalSource, Target},
+    stats::{Mode, stats},
     store::{Store, local::LocalStore},
 };
 
@@ -57,9 +64,26 @@ fn main() -> Result<(), Box<dyn Error>> {
             report.packs_read_bytes / 1_000_000,
             report.errors(),
         );
+        println!("  {}", peak());
         for finding in &report.findings {
             println!("  {finding}");
         }
+    }
+    let index = Arc::new(IndexSet::load(repository.store(), repository.keys(), None)?);
+    let reader = BlobReader::new(Arc::clone(&repository), index, CACHE_BYTES);
+    let listing = Listing::read(&repository)?;
+    for mode in [Mode::RestoreSize, Mode::FilesByContents, Mode::BlobsPerFile, Mode::RawData] {
+        let started = Instant::now();
+        let snapshots = listing.snapshots.iter().map(|(_, snapshot)| snapshot);
+        let counted = stats(&reader, snapshots, mode, &Silent, &Cancel::default())?;
+        println!("stats {mode:?}: {:.3} s, {counted:?}", started.elapsed().as_secs_f64());
+    }
+    if let Some((_, snapshot)) = listing.snapshots.last() {
+        let started = Instant::now();
+        let tree =
+            TreeDump { tree: snapshot.tree, prefix: b"", root: None, users: &snapshot.users, groups: &snapshot.groups };
+        let report = dump_tree(&reader, &tree, Format::Tar, &mut std::io::sink(), &Silent, &Cancel::default())?;
+        println!("dump: {:.3} s, {report:?}", started.elapsed().as_secs_f64());
     }
     Ok(())
 }
@@ -88,4 +112,10 @@ fn options() -> BackupOptions {
         note: None,
         count_ahead: false,
     }
+}
+
+/// The most memory this process has had, where the kernel tells.
+fn peak() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    status.lines().find(|line| line.starts_with("VmHWM")).unwrap_or("VmHWM unknown").to_owned()
 }

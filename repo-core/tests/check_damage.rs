@@ -1,6 +1,8 @@
 //! Damage at rest: every byte of every object of a small repository is flipped, every object is cut at every length, removed,
 //! replaced by another. A check must tell of each, and no reader may ever give wrong bytes.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "helpers of tests")]
+
 mod check_fixture;
 
 use std::{

@@ -1,10 +1,13 @@
 //! Dumps: what comes out is what went in, and a failure in the middle never looks like an end.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "helpers of tests")]
+
 mod check_fixture;
 
 use std::{
     collections::BTreeMap,
     io::{self, Read, Write},
+    os::unix::fs::MetadataExt,
     sync::{
         Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -227,7 +230,6 @@ fn gnu_tar_reads_it() {
     let modified = std::fs::metadata(top.join("a")).unwrap().modified().unwrap();
     let since = modified.duration_since(std::time::UNIX_EPOCH).unwrap();
     assert_eq!((since.as_secs(), since.subsec_nanos()), (1_700_000_000, 123_456_789));
-    use std::os::unix::fs::MetadataExt;
     assert_eq!(std::fs::metadata(top.join("b")).unwrap().nlink(), 2);
     assert_eq!(std::fs::metadata(top.join("old")).unwrap().mtime(), -2);
 }

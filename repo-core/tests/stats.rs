@@ -1,5 +1,7 @@
 //! Stats against plain counting over trees that are walked in full.
 
+#![allow(clippy::unwrap_used, clippy::cast_possible_truncation, reason = "helpers of tests")]
+
 mod check_fixture;
 
 use std::collections::{BTreeMap, BTreeSet};

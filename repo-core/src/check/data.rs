@@ -105,15 +105,15 @@ fn count_blobs(run: &Run) -> Vec<u32> {
 }
 
 impl<'a> Reading<'a> {
-    /// Reads the packs with several threads, one more than compute, so that one can wait for the store. Each keeps its buffers, so
-    /// that memory is bounded by one pack a thread. Tells how many bytes were read.
+    /// Reads the packs with several threads. Each keeps its buffers, so that memory is bounded by one pack a thread. Tells how many
+    /// bytes were read.
     fn run(&self, chosen: &[Pack]) -> Result<u64> {
         let next = AtomicUsize::new(0);
         let stop = AtomicBool::new(false);
         let read_bytes = AtomicU64::new(0);
         let failure = Mutex::new(None);
         std::thread::scope(|scope| {
-            for _ in 0..chosen.len().min(self.context.threads + 1) {
+            for _ in 0..chosen.len().min(self.context.threads) {
                 scope.spawn(|| {
                     let (mut bytes, mut plain) = (Vec::new(), Vec::new());
                     while !stop.load(Ordering::Relaxed)

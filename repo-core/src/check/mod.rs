@@ -53,7 +53,7 @@ pub enum ReadData {
 pub struct CheckOptions {
     /// How much of the data is read.
     pub read_data: ReadData,
-    /// Threads that compute; 0 is one for each processor.
+    /// Threads, each of which holds a pack when data is read; 0 is one for each processor.
     pub threads: usize,
 }
 
