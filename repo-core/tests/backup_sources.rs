@@ -16,7 +16,7 @@ use repo_core::{
     backup::{BackupOptions, Parent, backup},
     blob::BlobKind,
     error::Error,
-    progress::{Cancel, Outcome, Progress, Silent},
+    progress::{Cancel, Outcome, Progress},
     repository::{Repository, config::Parameters},
     source::{
         Severity,
@@ -548,7 +548,12 @@ fn items_and_counts_are_told() {
         let report = backup(&repository, &ModelSource::new(&tree), &options, &progress, &Cancel::default()).unwrap();
         let (items, found_files, found_bytes, done_files, done_bytes) = progress.0.into_inner().unwrap();
         assert_eq!(items.len(), tree.seen().len());
-        assert_eq!((found_files, found_bytes), (report.totals.files, report.totals.bytes));
+        if count_ahead {
+            // Counting ends with the backup, which may be faster.
+            assert!(found_files <= report.totals.files && found_bytes <= report.totals.bytes);
+        } else {
+            assert_eq!((found_files, found_bytes), (report.totals.files, report.totals.bytes));
+        }
         assert_eq!((done_files, done_bytes), (report.totals.files, report.totals.bytes));
         let count = |outcome| items.values().filter(|told| **told == outcome).count() as u64;
         let summary = &report.summary;
@@ -580,5 +585,4 @@ fn totals_add_up() {
     let index = common::bench::index(&repository);
     let count = |kind| index.runs().iter().map(|run| u64::from(run.table.counts().blobs(kind))).sum::<u64>();
     assert_eq!((count(BlobKind::Data), count(BlobKind::Tree)), (report.added.data_blobs, report.added.tree_blobs));
-    let _ = Silent;
 }
