@@ -5,8 +5,8 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    backup::BackupArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, init::InitArgs, key::KeyArgs,
-    ls::LsArgs, man::ManArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, version::VersionArgs,
+    backup::BackupArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, dump::DumpArgs, init::InitArgs, key::KeyArgs,
+    ls::LsArgs, man::ManArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, stats::StatsArgs, version::VersionArgs,
 };
 
 /// What stands below every help text.
@@ -43,7 +43,9 @@ pub(crate) enum Command {
     Snapshots(SnapshotsArgs),
     Ls(LsArgs),
     Restore(RestoreArgs),
+    Dump(DumpArgs),
     Check(CheckArgs),
+    Stats(StatsArgs),
     Cat(CatArgs),
     Key(KeyArgs),
     Version(VersionArgs),
