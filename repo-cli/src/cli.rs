@@ -5,8 +5,9 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    backup::BackupArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, dump::DumpArgs, init::InitArgs, key::KeyArgs,
-    ls::LsArgs, man::ManArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, stats::StatsArgs, version::VersionArgs,
+    backup::BackupArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, dump::DumpArgs, init::InitArgs,
+    key::KeyArgs, ls::LsArgs, man::ManArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, stats::StatsArgs,
+    version::VersionArgs,
 };
 
 /// What stands below every help text.

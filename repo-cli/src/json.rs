@@ -18,6 +18,16 @@ pub(crate) fn text(bytes: &[u8]) -> String {
     std::str::from_utf8(bytes).map_or_else(|_| escape(bytes).into_owned(), str::to_owned)
 }
 
+/// An object as a message of a kind, which comes first.
+pub(crate) fn message(message_type: &str, object: Value) -> Value {
+    let mut message = serde_json::Map::new();
+    message.insert("message_type".into(), json!(message_type));
+    if let Value::Object(fields) = object {
+        message.extend(fields);
+    }
+    Value::Object(message)
+}
+
 /// A snapshot.
 pub(crate) fn snapshot(id: &SnapshotId, snapshot: &Snapshot) -> Value {
     let mut value = json!({

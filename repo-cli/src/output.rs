@@ -10,14 +10,15 @@ use std::{
 use indicatif::ProgressBar;
 use serde::Serialize;
 
-use crate::report::{Failure, Result};
+use crate::report::{Code, Failure, Result};
 
 /// Where everything is written.
 pub(crate) struct Output {
     json: bool,
     /// -1 with `-q`, otherwise how often `-v` was given.
     verbosity: i8,
-    stdout: Mutex<BufWriter<Box<dyn Write + Send>>>,
+    /// Nothing once nobody reads it any more and that is no reason to stop.
+    stdout: Mutex<Option<BufWriter<Box<dyn Write + Send>>>>,
     stdout_terminal: bool,
     stderr_terminal: bool,
     colours: bool,
@@ -35,7 +36,7 @@ impl Output {
         Self {
             json,
             verbosity,
-            stdout: Mutex::new(BufWriter::with_capacity(64 << 10, stdout)),
+            stdout: Mutex::new(Some(BufWriter::with_capacity(64 << 10, stdout))),
             stdout_terminal: io::stdout().is_terminal(),
             stderr_terminal: io::stderr().is_terminal(),
             colours,
@@ -93,7 +94,7 @@ impl Output {
 
     /// Writes bytes of the result as they are.
     pub(crate) fn bytes(&self, bytes: &[u8]) -> io::Result<()> {
-        locked(&self.stdout).write_all(bytes)
+        locked(&self.stdout).as_mut().map_or(Ok(()), |stdout| stdout.write_all(bytes))
     }
 
     /// Hands everything over to whoever reads standard output.
@@ -101,13 +102,24 @@ impl Output {
     /// # Errors
     /// When that fails; what was written before may not have arrived.
     pub(crate) fn flush(&self) -> Result<()> {
-        locked(&self.stdout).flush().map_err(|error| Failure::output(&error))
+        let flushed = locked(&self.stdout).as_mut().map_or(Ok(()), Write::flush);
+        flushed.map_err(|error| Failure::output(&error))
     }
 
     /// Says on standard output what was done; not with `-q` or `--json`. That nobody listens is no reason to stop.
     pub(crate) fn say(&self, text: &str) {
         if !self.json && !self.is_quiet() {
-            let _ = self.line(text).and_then(|()| self.flush());
+            self.line(text).and_then(|()| self.flush()).unwrap_or_else(|failure| self.give_up(&failure));
+        }
+    }
+
+    /// Goes on without standard output.
+    pub(crate) fn give_up(&self, failure: &Failure) {
+        if let Some(stdout) = locked(&self.stdout).take() {
+            let _ = stdout.into_parts(); // so that what is left in it is not tried again
+        }
+        if failure.code() != Code::ClosedOutput {
+            self.warning(&failure.message());
         }
     }
 
@@ -132,7 +144,7 @@ impl Output {
 
     /// Writes a JSON message of a long operation at once. That nobody listens is no reason to stop.
     pub(crate) fn message(&self, value: &impl Serialize) {
-        let _ = self.document(value).and_then(|()| self.flush());
+        self.document(value).and_then(|()| self.flush()).unwrap_or_else(|failure| self.give_up(&failure));
     }
 
     /// Writes a JSON message to standard error.
@@ -175,7 +187,8 @@ impl Output {
     fn to_stdout(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<()> {
         let write = || {
             let mut stdout = locked(&self.stdout);
-            write(&mut *stdout)?;
+            let Some(stdout) = stdout.as_mut() else { return Ok(()) };
+            write(stdout)?;
             if self.stdout_terminal { stdout.flush() } else { Ok(()) }
         };
         let bar = locked(&self.bar);

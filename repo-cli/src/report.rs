@@ -150,7 +150,7 @@ impl Failure {
         }
     }
 
-    fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         match &self.cause {
             Cause::Core(error) => plain(error.chain()),
             Cause::Text(_, text) => text.clone(),

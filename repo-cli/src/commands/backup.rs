@@ -21,7 +21,7 @@ use super::version::PROGRAM;
 use crate::{
     child::{self, Stream},
     context::{Context, Opened, now, user_name},
-    json::counters,
+    json::{counters, message},
     progress::{Display, Work},
     report::{Ending, Failure, Result},
     settings, size,
@@ -269,9 +269,8 @@ impl BackupArgs {
         let output = &context.output;
         let (summary, totals) = (&report.summary, &report.totals);
         if output.json() {
-            let mut value = counters(summary, totals);
+            let mut value = message("summary", counters(summary, totals));
             if let Some(object) = value.as_object_mut() {
-                object.insert("message_type".into(), json!("summary"));
                 object.insert("dry_run".into(), json!(self.dry_run));
                 object.insert("backup_start".into(), json!(time::rfc3339(summary.started)));
                 object.insert("backup_end".into(), json!(time::rfc3339(summary.ended)));

@@ -35,7 +35,7 @@ pub(crate) struct DumpArgs {
     snapshot: String,
 
     /// The file or directory; "/" is everything
-    #[arg(value_name = "PATH")]
+    #[arg(id = "inside", value_name = "PATH")]
     path: String,
 
     /// Form of the archive
@@ -72,7 +72,9 @@ impl DumpArgs {
                     .hint("write it to a file with --target, or into a pipe"));
             }
             let result = self.dump(context, &chosen, &reader, &mut Stdout(output));
-            let report = result.and_then(|report| output.flush().map(|()| report)).map_err(|failure| failure.state(CUT_SHORT))?;
+            let report = result
+                .and_then(|report| output.flush().map(|()| report))
+                .map_err(|failure| failure.state(CUT_SHORT))?;
             return Ok(ending(&report));
         };
         let mut file = TargetFile::create(target)?;
@@ -100,8 +102,13 @@ impl DumpArgs {
         let prefix = names.iter().map(Name::as_bytes).collect::<Vec<_>>().join(&b'/');
         let dumped = match node.as_ref().map(|node| (&node.kind, &node.metadata)) {
             None => {
-                let dump =
-                    TreeDump { tree: chosen.snapshot.tree, prefix: &prefix, root: chosen.snapshot.root.as_ref(), users, groups };
+                let dump = TreeDump {
+                    tree: chosen.snapshot.tree,
+                    prefix: &prefix,
+                    root: chosen.snapshot.root.as_ref(),
+                    users,
+                    groups,
+                };
                 dump_tree(reader, &dump, Format::Tar, out, display.meter(), &context.cancel)
             }
             Some((NodeKind::Directory { tree, .. }, metadata)) => {
@@ -132,7 +139,10 @@ impl DumpArgs {
 fn ending(report: &DumpReport) -> Ending {
     match report.left_out {
         0 => Ending::Done,
-        count => Ending::Partial(format!("{} left out, since an archive cannot hold them", size::things(count, "item was", "items were"))),
+        count => Ending::Partial(format!(
+            "{} left out, since an archive cannot hold them",
+            size::things(count, "item was", "items were")
+        )),
     }
 }
 

@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::{
     choose::{Chosen, FilterArgs, choose},
     context::Context,
-    json::{link_target, ls_node, permissions, snapshot},
+    json::{link_target, ls_node, message, permissions, snapshot},
     output::Output,
     report::{Ending, Failure, Result, plain},
     size, time,
@@ -96,9 +96,8 @@ impl LsArgs {
 
     fn head(&self, output: &Output, chosen: &Chosen) -> Result<()> {
         if output.json() {
-            let mut value = snapshot(&chosen.id, &chosen.snapshot);
+            let mut value = message("snapshot", snapshot(&chosen.id, &chosen.snapshot));
             if let Some(object) = value.as_object_mut() {
-                object.insert("message_type".into(), json!("snapshot"));
                 object.insert("struct_type".into(), json!("snapshot"));
             }
             return output.document(&value);

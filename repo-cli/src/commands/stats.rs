@@ -64,15 +64,21 @@ impl StatsArgs {
         // One document is the result; nothing may come before it.
         let display = (!output.json()).then(|| Display::begin(Work::Check, context));
         let silent = repo_core::progress::Silent;
-        let progress = display.as_ref().map_or(&silent as &dyn repo_core::progress::Progress, |display| display.meter());
+        let progress =
+            display.as_ref().map_or(&silent as &dyn repo_core::progress::Progress, |display| display.meter());
         let counted = stats(&reader, snapshots.iter().copied(), mode, progress, &context.cancel)?;
         drop(display);
-        if output.json() { output.document(&as_json(&counted))? } else { self.tell(context, &counted)? }
+        if output.json() {
+            output.document(&as_json(&counted))?
+        } else {
+            self.tell(context, &counted)?
+        }
         // What cannot be read was told of, and is not in the numbers.
         Ok(match listing.damaged.len() as u64 {
-            count if count > 0 && self.ids.is_empty() => {
-                Ending::Damage(format!("{} cannot be read and not counted", size::things(count, "snapshot", "snapshots")))
-            }
+            count if count > 0 && self.ids.is_empty() => Ending::Damage(format!(
+                "{} cannot be read and not counted",
+                size::things(count, "snapshot", "snapshots")
+            )),
             _ => Ending::Done,
         })
     }

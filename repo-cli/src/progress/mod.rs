@@ -293,7 +293,8 @@ impl Ticker {
             Face::Json => output.message(&lines::json(self.meter.work, &self.meter.reading())),
             Face::Plain => {
                 // Asked for by a variable, so that it is shown with `-q` too.
-                let _ = output.line(&lines::plain(&self.meter.reading())).and_then(|()| output.flush());
+                let shown = output.line(&lines::plain(&self.meter.reading())).and_then(|()| output.flush());
+                shown.unwrap_or_else(|failure| output.give_up(&failure));
             }
             Face::Hidden if asked && output.json() => {
                 output.message(&lines::json(self.meter.work, &self.meter.reading()))
