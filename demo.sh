@@ -56,10 +56,10 @@ run check --read-data
 run restore latest --target latest
 first=$("$coffer" snapshots --json | grep -o '"id": *"[0-9a-f]*"' | head -n 1 | grep -o '[0-9a-f]\{64\}')
 run restore "$first" --target before
-run dump latest "$work/files/added.txt"
+run dump latest files/added.txt
 
 echo
-same files "latest$work/files"
-same first "before$work/files"
+same files latest/files
+same first before/files
 echo
 echo "stored in the repository: $(du -sh --apparent-size repository | cut -f1), for $(du -sh --apparent-size files | cut -f1) backed up twice"

@@ -105,7 +105,7 @@ impl Context {
         self.cancel.check()?;
         let options = InitOptions {
             password: &password,
-            host: self.machine(),
+            host: machine(),
             user: user_name(),
             kdf_cost: KdfCost::RECOMMENDED,
             parameters: Parameters::default(),
@@ -140,11 +140,11 @@ impl Context {
             (None, None) => Ok(None),
         }
     }
+}
 
-    /// The name of this machine.
-    pub(crate) fn machine(&self) -> String {
-        rustix::system::uname().nodename().to_string_lossy().into_owned()
-    }
+/// The name of this machine.
+pub(crate) fn machine() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
 
 /// The name of the user who runs this, or the number.

@@ -35,7 +35,9 @@ impl Variable {
 }
 
 /// Where variables come from; a function, so that tests need not change the process.
-pub(crate) struct Environment(Box<dyn Fn(&str) -> Option<OsString> + Send + Sync>);
+pub(crate) struct Environment(Box<Lookup>);
+
+type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 impl Environment {
     pub(crate) fn of_process() -> Self {

@@ -167,10 +167,10 @@ impl Output {
     pub(crate) fn error(&self, message: &str, state: Option<&str>, hint: Option<&str>) {
         let mut text = format!("{} {message}", self.paint("31;1", "error:"));
         if let Some(state) = state {
-            text.push_str(&format!("\n{} {state}", self.paint("2", " state:")));
+            text.extend(["\n", &self.paint("2", " state:"), " ", state]);
         }
         if let Some(hint) = hint {
-            text.push_str(&format!("\n{} {hint}", self.paint("36", "  hint:")));
+            text.extend(["\n", &self.paint("36", "  hint:"), " ", hint]);
         }
         self.to_stderr(&text);
     }

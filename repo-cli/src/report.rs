@@ -81,7 +81,7 @@ pub(crate) struct Failure {
 
 #[derive(Debug)]
 enum Cause {
-    Core(Error),
+    Core(Box<Error>),
     Text(Code, String),
 }
 
@@ -89,7 +89,7 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Self { cause: Cause::Core(error), state: None, hint: None }
+        Self { cause: Cause::Core(Box::new(error)), state: None, hint: None }
     }
 }
 

@@ -61,10 +61,14 @@ pub(crate) fn parse(text: &str) -> Result<Timestamp, String> {
 
 /// How long something took, for people: `0.34 s`, `12 s`, `3 min 07 s`, `2 h 05 min`.
 pub(crate) fn duration(seconds: f64) -> String {
+    if seconds < 9.995 { format!("{seconds:.2} s") } else { rounded(seconds) }
+}
+
+/// The same in whole seconds.
+pub(crate) fn rounded(seconds: f64) -> String {
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "negative and huge are cut off")]
     let whole = seconds.round() as u64;
     match whole {
-        _ if seconds < 9.995 => format!("{seconds:.2} s"),
         0..60 => format!("{whole} s"),
         60..3600 => format!("{} min {:02} s", whole / 60, whole % 60),
         _ => format!("{} h {:02} min", whole / 3600, whole % 3600 / 60),

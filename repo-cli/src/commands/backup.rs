@@ -1,6 +1,6 @@
 //! `coffer backup`: files, standard input or a command's output become a snapshot.
 
-use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf, sync::Arc};
+use std::{ffi::OsString, os::unix::ffi::OsStrExt, path::PathBuf};
 
 use clap::Args;
 use repo_core::{
@@ -11,7 +11,7 @@ use repo_core::{
     snapshot::{Listing, Protection},
     source::{
         Source,
-        local::LocalSource,
+        local::{LocalOptions, LocalSource},
         stream::{StreamOptions, StreamSource},
     },
 };
@@ -20,7 +20,7 @@ use serde_json::json;
 use super::version::PROGRAM;
 use crate::{
     child::{self, Stream},
-    context::{Context, Opened, now, user_name},
+    context::{Context, Opened, machine, now, user_name},
     json::{counters, message},
     progress::{Display, Work},
     report::{Ending, Failure, Result},
@@ -142,7 +142,7 @@ impl BackupArgs {
         let source: Box<dyn Source> = match local {
             Some((paths, local)) => {
                 options.excludes.clone_from(&paths.excludes);
-                Box::new(self.files(context, &repository, paths, local)?)
+                Box::new(files(context, &repository, paths, local)?)
             }
             None => Box::new(self.stream(context)?),
         };
@@ -158,7 +158,7 @@ impl BackupArgs {
             Err(_) if context.cancel.is_cancelled() => return Err(Failure::from(Error::Cancelled).state(NO_SNAPSHOT)),
             Err(error) => return Err(explained(error)),
         };
-        self.tell(context, &report, seconds)?;
+        self.tell(context, &report, seconds);
         Ok(match report.problem_count {
             0 => Ending::Done,
             1 => Ending::Partial("1 item could not be saved as it should; the snapshot holds everything else".into()),
@@ -187,7 +187,7 @@ impl BackupArgs {
             return Err(Failure::usage("--label is empty"));
         }
         let user = user_name();
-        let host = context.named_host(self.host.as_deref())?.unwrap_or_else(|| context.machine());
+        let host = context.named_host(self.host.as_deref())?.unwrap_or_else(machine);
         let tags = self.tag.iter().flat_map(|list| list.split(',')).map(str::trim).filter(|tag| !tag.is_empty());
         let switch = |flag: bool, name: &str| Ok::<_, Failure>(flag || settings::switch(&context.environment, name)?);
         Ok(BackupOptions {
@@ -217,36 +217,15 @@ impl BackupArgs {
             },
             note: Some(Session {
                 operation: "backup".into(),
-                host: context.machine(),
+                host: machine(),
                 user: user.clone(),
                 process: std::process::id(),
                 started: now,
             }),
-            count_ahead: !self.no_scan && !(self.stdin || self.stdin_from_command),
+            count_ahead: !(self.no_scan || self.stdin || self.stdin_from_command),
             host,
             user,
         })
-    }
-
-    fn files(
-        &self,
-        context: &Context,
-        repository: &Repository,
-        mut paths: targets::Local,
-        options: repo_core::source::local::LocalOptions,
-    ) -> Result<LocalSource> {
-        let output = &context.output;
-        for pattern in &paths.unmatched {
-            output.warning(&format!("the pattern \"{pattern}\" matches nothing; it is passed over"));
-        }
-        let mut options = options;
-        // A backup of the repository into itself would grow with every run.
-        let own = PathBuf::from(repository.store().location());
-        if paths.holds(&own) {
-            options.exclude.pattern(&targets::literally(own.as_os_str().as_bytes())).map_err(Failure::new)?;
-            output.note(&format!("leaving out the repository itself, {}", own.display()));
-        }
-        Ok(LocalSource::new(&std::mem::take(&mut paths.targets), options)?)
     }
 
     fn stream(&self, context: &Context) -> Result<StreamSource> {
@@ -265,7 +244,7 @@ impl BackupArgs {
         Ok(StreamSource::new(options, Box::new(stream), Box::new(move || running.finish()))?)
     }
 
-    fn tell(&self, context: &Context, report: &BackupReport, seconds: f64) -> Result<()> {
+    fn tell(&self, context: &Context, report: &BackupReport, seconds: f64) {
         let output = &context.output;
         let (summary, totals) = (&report.summary, &report.totals);
         if output.json() {
@@ -284,7 +263,7 @@ impl BackupArgs {
                 }
             }
             output.message(&value);
-            return Ok(());
+            return;
         }
         match &report.parent {
             Some(parent) => output.detail(&format!("changes since snapshot {}", parent.short())),
@@ -324,12 +303,31 @@ impl BackupArgs {
             None if self.dry_run => output.say("dry run: no snapshot was made"),
             None => output.say("nothing changed: no snapshot was made"),
         }
-        Ok(())
     }
 }
 
+/// The source for files of this machine.
+fn files(
+    context: &Context,
+    repository: &Repository,
+    paths: targets::Local,
+    mut options: LocalOptions,
+) -> Result<LocalSource> {
+    let output = &context.output;
+    for pattern in &paths.unmatched {
+        output.warning(&format!("the pattern \"{pattern}\" matches nothing; it is passed over"));
+    }
+    // A backup of the repository into itself would grow with every run.
+    let own = PathBuf::from(repository.store().location());
+    if paths.holds(&own) {
+        options.exclude.pattern(&targets::literally(own.as_os_str().as_bytes())).map_err(Failure::new)?;
+        output.note(&format!("leaving out the repository itself, {}", own.display()));
+    }
+    Ok(LocalSource::new(&paths.targets, options)?)
+}
+
 fn find_parent(repository: &Opened, query: &str) -> Result<SnapshotId> {
-    let listing = Listing::read(&Arc::clone(repository))?;
+    let listing = Listing::read(repository)?;
     Ok(listing.find(query, &repo_core::snapshot::select::Filter::default())?.0)
 }
 

@@ -98,9 +98,9 @@ fn show(output: &Output, finding: &Finding) {
     let mut message = plain(finding);
     if suffering.total > 0 {
         let more = if suffering.at_least { "at least " } else { "" };
-        message.push_str(&format!("\n        concerned: {more}{}", size::things(suffering.total, "path", "paths")));
+        message.extend(["\n        concerned: ", more, &size::things(suffering.total, "path", "paths")]);
         for path in suffering.paths.iter().take(10) {
-            message.push_str(&format!("\n          {path}"));
+            message.extend(["\n          ", &path.to_string()]);
         }
         if suffering.total > 10 {
             message.push_str("\n          …");

@@ -13,7 +13,8 @@ use crate::{
 pub(crate) struct InitArgs {}
 
 impl InitArgs {
-    pub(crate) fn run(self, context: &Context) -> Result<Ending> {
+    #[expect(clippy::unused_self, reason = "every command is run alike")]
+    pub(crate) fn run(&self, context: &Context) -> Result<Ending> {
         let repository = context.init()?;
         let location = repository.store().location();
         let id = repository.id().to_string();

@@ -7,7 +7,7 @@ use repo_core::{crypto::kdf::KdfCost, repository::keys::KeyEntry};
 use serde_json::{Value, json};
 
 use crate::{
-    context::{Context, user_name},
+    context::{Context, machine, user_name},
     password::PasswordSource,
     report::{Ending, Failure, Result},
     table::{Align, Table},
@@ -38,6 +38,7 @@ enum KeyCommand {
 
 /// Where a new password comes from; the terminal if nothing is said.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_field_names, reason = "they are named like their flags")]
 struct NewPassword {
     /// File with the new password
     #[arg(long, value_name = "FILE")]
@@ -135,7 +136,7 @@ impl NewPassword {
         }
         let repository = context.open()?;
         let password = source.read("new password", true)?;
-        let (host, user) = (self.host.unwrap_or_else(|| context.machine()), self.user.unwrap_or_else(user_name));
+        let (host, user) = (self.host.unwrap_or_else(machine), self.user.unwrap_or_else(user_name));
         let output = &context.output;
         if replace {
             let key = repository.change_password(&password, host, user, KdfCost::RECOMMENDED)?;

@@ -58,7 +58,7 @@ impl LsArgs {
         let reader = context.reader(&repository)?;
         let tree = chosen.tree(&reader)?;
         let wanted = Wanted::new(&self.paths, self.recursive)?;
-        self.head(output, &chosen)?;
+        head(output, &chosen)?;
 
         let mut unreadable = 0;
         let mut failure = None;
@@ -94,25 +94,6 @@ impl LsArgs {
         })
     }
 
-    fn head(&self, output: &Output, chosen: &Chosen) -> Result<()> {
-        if output.json() {
-            let mut value = message("snapshot", snapshot(&chosen.id, &chosen.snapshot));
-            if let Some(object) = value.as_object_mut() {
-                object.insert("struct_type".into(), json!("snapshot"));
-            }
-            return output.document(&value);
-        }
-        output.note(&format!(
-            "snapshot {} of {} at {} by {}@{}",
-            chosen.id.short(),
-            escape(chosen.snapshot.paths.join(", ").as_bytes()),
-            time::local(chosen.snapshot.time),
-            chosen.snapshot.user,
-            chosen.snapshot.host
-        ));
-        Ok(())
-    }
-
     fn show(&self, output: &Output, path: &[u8], entry: &Entry) -> Result<()> {
         let path = [b"/", path].concat();
         if output.json() {
@@ -141,6 +122,26 @@ impl LsArgs {
         }
         line
     }
+}
+
+/// Says which snapshot this is.
+fn head(output: &Output, chosen: &Chosen) -> Result<()> {
+    if output.json() {
+        let mut value = message("snapshot", snapshot(&chosen.id, &chosen.snapshot));
+        if let Some(object) = value.as_object_mut() {
+            object.insert("struct_type".into(), json!("snapshot"));
+        }
+        return output.document(&value);
+    }
+    output.note(&format!(
+        "snapshot {} of {} at {} by {}@{}",
+        chosen.id.short(),
+        escape(chosen.snapshot.paths.join(", ").as_bytes()),
+        time::local(chosen.snapshot.time),
+        chosen.snapshot.user,
+        chosen.snapshot.host
+    ));
+    Ok(())
 }
 
 /// Which entries are listed.

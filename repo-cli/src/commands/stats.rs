@@ -69,9 +69,9 @@ impl StatsArgs {
         let counted = stats(&reader, snapshots.iter().copied(), mode, progress, &context.cancel)?;
         drop(display);
         if output.json() {
-            output.document(&as_json(&counted))?
+            output.document(&as_json(&counted))?;
         } else {
-            self.tell(context, &counted)?
+            tell(context, &counted)?;
         }
         // What cannot be read was told of, and is not in the numbers.
         Ok(match listing.damaged.len() as u64 {
@@ -82,26 +82,26 @@ impl StatsArgs {
             _ => Ending::Done,
         })
     }
+}
 
-    fn tell(&self, context: &Context, stats: &Stats) -> Result<()> {
-        let output = &context.output;
-        let line = |name: &str, value: String| output.line(&format!("{name:<20} {value}"));
-        line("snapshots", size::count(stats.snapshots))?;
-        if stats.files > 0 {
-            line("files", size::count(stats.files))?;
-        }
-        if stats.blobs > 0 {
-            line("blobs", size::count(stats.blobs))?;
-        }
-        if stats.uncompressed_bytes > 0 {
-            line("size, not compressed", size::bytes(stats.uncompressed_bytes))?;
-        }
-        line("size", size::bytes(stats.bytes))?;
-        if let (Some(ratio), Some(saving)) = (stats.compression_ratio(), stats.compression_space_saving()) {
-            line("compression", format!("{ratio:.2} times smaller, {saving:.1} % saved"))?;
-        }
-        Ok(())
+fn tell(context: &Context, stats: &Stats) -> Result<()> {
+    let output = &context.output;
+    let line = |name: &str, value: String| output.line(&format!("{name:<20} {value}"));
+    line("snapshots", size::count(stats.snapshots))?;
+    if stats.files > 0 {
+        line("files", size::count(stats.files))?;
     }
+    if stats.blobs > 0 {
+        line("blobs", size::count(stats.blobs))?;
+    }
+    if stats.uncompressed_bytes > 0 {
+        line("size, not compressed", size::bytes(stats.uncompressed_bytes))?;
+    }
+    line("size", size::bytes(stats.bytes))?;
+    if let (Some(ratio), Some(saving)) = (stats.compression_ratio(), stats.compression_space_saving()) {
+        line("compression", format!("{ratio:.2} times smaller, {saving:.1} % saved"))?;
+    }
+    Ok(())
 }
 
 fn as_json(stats: &Stats) -> Value {

@@ -16,7 +16,8 @@ pub(crate) struct VersionArgs {}
 pub(crate) const PROGRAM: &str = concat!("coffer ", env!("CARGO_PKG_VERSION"));
 
 impl VersionArgs {
-    pub(crate) fn run(self, context: &Context) -> Result<Ending> {
+    #[expect(clippy::unused_self, reason = "every command is run alike")]
+    pub(crate) fn run(&self, context: &Context) -> Result<Ending> {
         let (system, machine) = (std::env::consts::OS, std::env::consts::ARCH);
         if context.output.json() {
             context.output.document(&json!({

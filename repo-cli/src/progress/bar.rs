@@ -9,14 +9,14 @@ use super::{Reading, lines};
 use crate::{output::Output, size, time};
 
 /// Steps of the bar; finer than any terminal is wide.
-const STEPS: u64 = 10_000;
+const STEPS: u32 = 10_000;
 
 /// Readings the speed is taken from: the last few seconds.
 const READINGS: usize = 50;
 
 /// A bar that is up.
 pub(super) struct Bar {
-    bar: ProgressBar,
+    drawn: ProgressBar,
     readings: VecDeque<(f64, u64)>,
     measured: bool,
 }
@@ -24,38 +24,35 @@ pub(super) struct Bar {
 impl Bar {
     /// Puts up a bar; it is drawn with the first reading.
     pub(super) fn new(output: &Arc<Output>) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(STEPS), ProgressDrawTarget::stderr());
+        let bar = ProgressBar::with_draw_target(Some(STEPS.into()), ProgressDrawTarget::stderr());
         bar.set_style(style("{spinner} {msg}"));
         output.set_bar(Some(bar.clone()));
-        Self { bar, readings: VecDeque::new(), measured: false }
+        Self { drawn: bar, readings: VecDeque::new(), measured: false }
     }
 
     /// Draws it anew.
     pub(super) fn show(&mut self, reading: &Reading) {
         let rate = self.rate(reading);
-        let mut text = lines::amount(reading);
-        if let Some(rate) = rate {
-            text.push_str(&format!(", {}/s", size::bytes(rate)));
-        }
-        if let Some(seconds) = reading.seconds_left().filter(|_| reading.seconds > 2.0) {
-            text.push_str(&format!(", {} left", time::duration(seconds.ceil())));
-        }
-        if reading.problems > 0 {
-            text.push_str(&format!(", {}", size::things(reading.problems, "problem", "problems")));
-        }
+        let rate = rate.map(|rate| format!("{}/s", size::bytes(rate)));
+        // At the very beginning nobody can tell.
+        let left = reading.seconds_left().filter(|_| reading.seconds > 2.0);
+        let left = left.map(|seconds| format!("{} left", time::rounded(seconds)));
+        let problems = (reading.problems > 0).then(|| size::things(reading.problems, "problem", "problems"));
+        let parts: Vec<String> = [Some(lines::amount(reading)), rate, left, problems].into_iter().flatten().collect();
+        let text = parts.join(", ");
         if let Some(share) = reading.share() {
             if !self.measured {
                 self.measured = true;
-                self.bar.set_style(style("{bar:24} {prefix:>5}  {msg}"));
+                self.drawn.set_style(style("{bar:24} {prefix:>5}  {msg}"));
             }
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share from 0 to 1")]
-            self.bar.set_position((share * STEPS as f64) as u64);
-            self.bar.set_prefix(format!("{:.0} %", (share * 100.0).floor()));
+            self.drawn.set_position((share * f64::from(STEPS)) as u64);
+            self.drawn.set_prefix(format!("{:.0} %", (share * 100.0).floor()));
         } else {
-            self.bar.tick();
+            self.drawn.tick();
         }
         let current = escape(&reading.current);
-        self.bar.set_message(if current.is_empty() { text } else { format!("{text}\n  {}", shortened(&current)) });
+        self.drawn.set_message(if current.is_empty() { text } else { format!("{text}\n  {}", shortened(&current)) });
     }
 
     /// Bytes a second over the last few seconds.
@@ -78,7 +75,7 @@ impl Bar {
     /// Takes it away.
     pub(super) fn finish(self, output: &Output) {
         output.set_bar(None);
-        self.bar.finish_and_clear();
+        self.drawn.finish_and_clear();
     }
 }
 

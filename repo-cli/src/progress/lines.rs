@@ -48,7 +48,7 @@ pub(super) fn plain(reading: &Reading) -> String {
     }
     parts.push(format!("{} so far", time::duration(reading.seconds)));
     if let Some(seconds) = reading.seconds_left() {
-        parts.push(format!("{} left", time::duration(seconds)));
+        parts.push(format!("{} left", time::rounded(seconds)));
     }
     parts.join(", ")
 }
@@ -85,7 +85,7 @@ mod tests {
         };
         assert_eq!(plain(&begun), "1 file, 10 B, 2.00 s so far");
         let known = Reading { found_all: true, ..begun };
-        assert_eq!(plain(&known), "25.0 %, 1 of 7 files, 10 B of 40 B, 2.00 s so far, 6.00 s left");
+        assert_eq!(plain(&known), "25.0 %, 1 of 7 files, 10 B of 40 B, 2.00 s so far, 6 s left");
         let value = json(Work::Backup, &known);
         assert_eq!((&value["percent_done"], &value["seconds_remaining"]), (&json!(0.25), &json!(6)));
         assert_eq!(json(Work::Restore, &known)["files_restored"], json!(1));

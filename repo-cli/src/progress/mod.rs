@@ -297,7 +297,7 @@ impl Ticker {
                 shown.unwrap_or_else(|failure| output.give_up(&failure));
             }
             Face::Hidden if asked && output.json() => {
-                output.message(&lines::json(self.meter.work, &self.meter.reading()))
+                output.message(&lines::json(self.meter.work, &self.meter.reading()));
             }
             Face::Hidden if asked => output.tell(&lines::plain(&self.meter.reading())),
             Face::Hidden => {}
