@@ -13,7 +13,7 @@ use crate::{
     error::Result,
     limits,
     progress::{Outcome, Problem},
-    repository::session::FrameWriter,
+    repository::frames::FrameWriter,
     source::{FileReader, Part, SourceError, Stat},
     tree::{
         content::ContentWriter,

@@ -18,7 +18,9 @@ use crate::{
 
 pub mod commit;
 pub mod config;
+pub mod frames;
 pub mod keys;
+mod new_blobs;
 pub mod notes;
 pub mod objects;
 pub mod reader;

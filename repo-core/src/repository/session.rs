@@ -11,28 +11,28 @@ use std::{
     },
 };
 
-use hashbrown::HashTable;
-
 use crate::{
-    blob::{BlobKind, Compression, WriteBlobs},
-    compress::{Compressor, Level, decompress},
+    blob::{BlobKind, WriteBlobs},
+    compress::Level,
     crypto::keys::ObjectKind,
-    error::{Damage, Error, Result},
+    error::{Error, Result},
     id::{BlobId, NoteId, PackId},
     index::{
         builder::IndexBuilder,
         set::{IndexSet, Run},
     },
     limits,
-    pack::{
-        builder::{FinishedPack, PackBuilder, PackedFrame},
-        directory::PackBlob,
+    pack::builder::{FinishedPack, PackBuilder},
+    repository::{
+        Repository,
+        frames::{Frame, FrameWriter},
+        new_blobs::NewBlobs,
+        notes::Session as SessionNote,
+        objects::put_hashed,
+        upload::Uploader,
     },
-    repository::{Repository, objects::put_hashed, upload::Uploader},
     store::{ObjectName, Place},
 };
-
-use super::notes::Session as SessionNote;
 
 /// Blobs after which an index run is put while the session goes on, so that a killed run's work is found again and memory is bounded.
 const INDEX_RUN_BLOBS: usize = 1 << 20;
@@ -67,7 +67,7 @@ pub struct Added {
 /// A writer's session.
 pub struct Session {
     pub(super) shared: Arc<Shared>,
-    uploader: Uploader,
+    pub(super) uploader: Uploader,
     /// Where blobs of kind tree are gathered; those of kind data have a [`FrameWriter`] per thread.
     tree: Mutex<Frame>,
     note: Option<NoteId>,
@@ -77,7 +77,7 @@ pub struct Session {
 pub(super) struct Shared {
     pub(super) repository: Arc<Repository>,
     pub(super) index: Arc<IndexSet>,
-    level: Level,
+    pub(super) level: Level,
     pub(super) dry_run: bool,
     /// Blobs that are new in this session, whether their pack is stored yet or not.
     new_blobs: Mutex<NewBlobs>,
@@ -86,11 +86,11 @@ pub(super) struct Shared {
     /// Packs that a pruner has condemned or removed: what lies in them does not count.
     distrusted: RwLock<BTreeSet<PackId>>,
     /// The pack being filled, for each kind.
-    packs: [Mutex<Option<PackBuilder>>; 2],
+    pub(super) packs: [Mutex<Option<PackBuilder>>; 2],
     stored: Mutex<Stored>,
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
-    counts: Counts,
+    pub(super) counts: Counts,
 }
 
 /// Packs that are durable.
@@ -105,51 +105,31 @@ struct Stored {
 }
 
 #[derive(Default)]
-struct Counts {
+pub(super) struct Counts {
     blobs: [AtomicU64; 2],
     bytes: [AtomicU64; 2],
     packed_bytes: [AtomicU64; 2],
 }
 
-/// A set of ids: the ids in a vector, and a table of their positions. About 40 bytes a blob.
-#[derive(Default)]
-struct NewBlobs {
-    table: HashTable<u32>,
-    ids: Vec<BlobId>,
-}
-
-impl NewBlobs {
-    /// Ids are hashes already.
-    fn hash(id: &BlobId) -> u64 {
-        u64::from_le_bytes(*id.0.first_chunk().unwrap_or(&[0; 8]))
-    }
-
-    fn contains(&self, id: &BlobId) -> bool {
-        self.table.find(Self::hash(id), |position| self.ids.get(*position as usize) == Some(id)).is_some()
-    }
-
-    /// Whether it was not there before.
-    fn insert(&mut self, id: &BlobId) -> bool {
-        if self.contains(id) {
-            return false;
+impl Counts {
+    /// Counts the blobs of a frame.
+    pub(super) fn add(&self, kind: BlobKind, blobs: usize, plain_bytes: usize, packed_bytes: usize) {
+        for (numbers, more) in [(&self.blobs, blobs), (&self.bytes, plain_bytes), (&self.packed_bytes, packed_bytes)] {
+            if let Some(number) = numbers.get(slot(kind)) {
+                number.fetch_add(more as u64, Ordering::Relaxed);
+            }
         }
-        let Ok(position) = u32::try_from(self.ids.len()) else { return true };
-        self.ids.push(*id);
-        let ids = &self.ids;
-        self.table
-            .insert_unique(Self::hash(id), position, |position| ids.get(*position as usize).map_or(0, Self::hash));
-        true
     }
 }
 
-const fn slot(kind: BlobKind) -> usize {
+pub(super) const fn slot(kind: BlobKind) -> usize {
     match kind {
         BlobKind::Data => 0,
         BlobKind::Tree => 1,
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // A panic in a worker ends the session without a commit; what the lock guards is not used for anything durable then.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -212,7 +192,7 @@ impl Session {
     /// A place to gather new blobs in; each thread has its own.
     #[must_use]
     pub fn frame_writer(&self, kind: BlobKind) -> FrameWriter<'_> {
-        FrameWriter { session: self, frame: Frame::new(&self.shared, kind) }
+        FrameWriter::new(self, kind)
     }
 
     /// What was stored so far. Complete once everything was flushed.
@@ -374,75 +354,6 @@ impl Session {
             None => Ok(()),
         }
     }
-
-    /// Packs, verifies and seals the blobs of a frame into the open pack of its kind, and empties the frame.
-    fn store_frame(&self, frame: &mut Frame) -> Result<()> {
-        let shared = &self.shared;
-        shared.check()?;
-        if frame.blobs.is_empty() {
-            return Ok(());
-        }
-        let result = self.try_store_frame(frame);
-        frame.plain.clear();
-        frame.blobs.clear();
-        result.map_err(|error| shared.fail(error))
-    }
-
-    fn try_store_frame(&self, frame: &mut Frame) -> Result<()> {
-        let shared = &self.shared;
-        frame.packed.clear();
-        let compression = frame.compressor.compress(&frame.plain, &mut frame.packed);
-        if compression == Compression::Zstd {
-            decompress(compression, &frame.packed, frame.plain.len(), &mut frame.scratch)
-                .ok()
-                .filter(|()| frame.scratch == frame.plain)
-                .ok_or_else(|| {
-                    Damage::new(
-                        "a frame just compressed",
-                        "it does not decompress to what it was; the memory may be faulty",
-                    )
-                })?;
-        }
-        let number = slot(frame.kind);
-        let add = |numbers: &[AtomicU64; 2], value: usize| {
-            if let Some(n) = numbers.get(number) {
-                n.fetch_add(value as u64, Ordering::Relaxed);
-            }
-        };
-        add(&shared.counts.blobs, frame.blobs.len());
-        add(&shared.counts.bytes, frame.plain.len());
-        add(&shared.counts.packed_bytes, frame.packed.len());
-        if shared.dry_run {
-            return Ok(());
-        }
-        let packed = PackedFrame {
-            packed: &frame.packed,
-            compression,
-            plain_bytes: u32::try_from(frame.plain.len()).unwrap_or(u32::MAX),
-            blobs: frame.blobs.clone(),
-        };
-        let Some(pack) = shared.packs.get(number) else { return Ok(()) };
-        // The lock is held while a full pack waits for its turn to be uploaded: that is what bounds memory.
-        let mut open = lock(pack);
-        if open.as_ref().is_some_and(|pack| !pack.fits(&packed, shared.pack_bytes()))
-            && let Some(full) = open.take()
-        {
-            self.uploader.put(full)?;
-        }
-        let pack = open.get_or_insert_with(|| {
-            let repository = &shared.repository;
-            // Tree packs are small; a buffer that once held a full pack would only take memory there.
-            let buffer = if frame.kind == BlobKind::Data { self.uploader.buffer() } else { Vec::new() };
-            PackBuilder::new(repository.keys(), frame.kind, repository.runtime(), buffer)
-        });
-        pack.add(packed)?;
-        if pack.pads_well(shared.pack_bytes())
-            && let Some(full) = open.take()
-        {
-            self.uploader.put(full)?;
-        }
-        Ok(())
-    }
 }
 
 impl Shared {
@@ -476,7 +387,7 @@ impl Shared {
 
     /// # Errors
     /// The first failure, once; after that that there was one.
-    fn check(&self) -> Result<()> {
+    pub(super) fn check(&self) -> Result<()> {
         if !self.failed.load(Ordering::SeqCst) {
             return Ok(());
         }
@@ -533,70 +444,5 @@ impl WriteBlobs for Session {
             }
         }
         Ok((id, true))
-    }
-}
-
-/// Gathers new blobs of one thread into frames.
-pub struct FrameWriter<'a> {
-    session: &'a Session,
-    frame: Frame,
-}
-
-impl FrameWriter<'_> {
-    /// Adds a blob that [`Session::claim`] said is new.
-    ///
-    /// # Errors
-    /// When the session has failed.
-    pub fn add(&mut self, id: BlobId, plain: &[u8]) -> Result<()> {
-        self.frame.add(id, plain);
-        if self.frame.is_full() { self.flush() } else { Ok(()) }
-    }
-
-    /// Stores what was gathered.
-    ///
-    /// # Errors
-    /// When the session has failed.
-    pub fn flush(&mut self) -> Result<()> {
-        self.session.store_frame(&mut self.frame)
-    }
-}
-
-/// Blobs being gathered for one frame.
-struct Frame {
-    kind: BlobKind,
-    plain: Vec<u8>,
-    blobs: Vec<PackBlob>,
-    full_bytes: usize,
-    compressor: Compressor,
-    packed: Vec<u8>,
-    scratch: Vec<u8>,
-}
-
-impl Frame {
-    fn new(shared: &Shared, kind: BlobKind) -> Self {
-        let parameters = &shared.repository.config().parameters;
-        let full_bytes = match kind {
-            BlobKind::Data => parameters.data_frame_bytes,
-            BlobKind::Tree => parameters.tree_frame_bytes,
-        };
-        Self {
-            kind,
-            plain: Vec::new(),
-            blobs: Vec::new(),
-            full_bytes: full_bytes as usize,
-            compressor: Compressor::new(shared.level),
-            packed: Vec::new(),
-            scratch: Vec::new(),
-        }
-    }
-
-    fn add(&mut self, id: BlobId, plain: &[u8]) {
-        debug_assert!(plain.len() <= limits::BLOB_BYTES_MAX, "the chunker and the pages keep blobs small");
-        self.plain.extend_from_slice(plain);
-        self.blobs.push(PackBlob { id, length_bytes: u32::try_from(plain.len()).unwrap_or(u32::MAX) });
-    }
-
-    fn is_full(&self) -> bool {
-        self.plain.len() >= self.full_bytes
     }
 }
