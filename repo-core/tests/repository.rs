@@ -1,4 +1,5 @@
 //! A repository as a whole, below the engines: blobs in, blobs out.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::sync::Arc;
 

@@ -8,7 +8,7 @@
 //! entries of a directory, in order ─ pages ─ tree blobs, bottom up
 //! ```
 //!
-//! All threads are alike and take whatever task is nearest to the end ([`queue`]); scanning goes on only when there is nothing else to
+//! All threads are alike and take whatever task is nearest to the end (`queue.rs`); scanning goes on only when there is nothing else to
 //! do, so that what is known of and not yet stored stays small.
 
 use std::sync::Arc;
