@@ -2,6 +2,7 @@
 //!
 //! Allowed is that all is well, or a clean error after which the next backup needs no help. Never: a snapshot that is damaged or
 //! seen in part, an older one that is not what it was.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Backups beside a pruner: packs are condemned and deleted at every moment, bodies expire.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

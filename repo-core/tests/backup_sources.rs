@@ -1,4 +1,5 @@
 //! What a backup makes of its source: of one that misbehaves at every call, of unchanged ones, and by every option.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

@@ -1,4 +1,5 @@
 //! Trees made and changed at random, backed up after every change, and every snapshot restored and compared.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 

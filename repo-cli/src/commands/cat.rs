@@ -50,7 +50,7 @@ enum Kind {
     Pack,
     /// The bytes of a blob
     Blob,
-    /// A directory: SNAPSHOT[:PATH]
+    /// A directory: SNAPSHOT or SNAPSHOT:PATH
     Tree,
     /// Not written: who has it can read everything, for ever
     Masterkey,

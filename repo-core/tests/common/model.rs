@@ -50,7 +50,7 @@ static NEXT: AtomicU64 = AtomicU64::new(1);
 impl Thing {
     fn new(file_type: FileType, size_bytes: u64, kind: Kind) -> Self {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let time = Timestamp::new(1_700_000_000 + number as i64, 123_456_789).unwrap();
+        let time = Timestamp::new(1_700_000_000 + number.cast_signed(), 123_456_789).unwrap();
         let stat = Stat {
             file_type,
             size_bytes,
