@@ -45,8 +45,8 @@ fn first_tree() -> Thing {
         ("nothing", Thing::directory([])),
     ]);
     root.put(b"not \xff utf-8", Thing::file(*b"odd"));
-    for i in 0..20 {
-        root.put(format!("directory/{i}").as_bytes(), Thing::file(noise(100 + i, 50 + 40 * i as usize)));
+    for (i, length) in (0..20).zip((50..).step_by(40)) {
+        root.put(format!("directory/{i}").as_bytes(), Thing::file(noise(100 + i, length)));
     }
     root
 }

@@ -174,8 +174,7 @@ fn what_is_condemned_meanwhile_is_rescued() {
         let count = Arc::new(Mutex::new(0));
         let counting = Arc::clone(&count);
         run(Shared::new(&store, move |_| *counting.lock().unwrap() += 1), &changed(&tree), Parent::Newest).unwrap();
-        let count = *count.lock().unwrap();
-        count
+        *count.lock().unwrap()
     };
     for number in 0..operations {
         for (every, cleaned) in [(1, false), (1, true), (2, false), (3, true)] {

@@ -282,7 +282,7 @@ fn unchanged_again_costs_a_note_a_body_and_a_seal() {
         assert_eq!((again.summary.directories_new, again.summary.directories_changed), (0, 0));
         assert_eq!(again.summary.directories_unmodified, 2);
         assert_eq!(again.totals, first.totals);
-        assert_eq!(again.parent.is_some(), true);
+        assert!(again.parent.is_some());
         let places: Vec<_> = store.events()[before..]
             .iter()
             .filter_map(|event| match event.operation {
@@ -487,7 +487,7 @@ struct CancelAfter(std::sync::atomic::AtomicI64, Cancel);
 
 impl Progress for CancelAfter {
     fn done(&self, files: u64, _bytes: u64) {
-        if self.0.fetch_sub(files as i64, std::sync::atomic::Ordering::SeqCst) <= files as i64 {
+        if self.0.fetch_sub(files.cast_signed(), std::sync::atomic::Ordering::SeqCst) <= files.cast_signed() {
             self.1.cancel();
         }
     }
@@ -506,7 +506,7 @@ fn what_was_stored_before_an_interrupt_is_used() {
         if files == 0 {
             cancel.cancel();
         }
-        let progress = CancelAfter((files as i64).into(), cancel.clone());
+        let progress = CancelAfter(i64::from(files).into(), cancel.clone());
         let result = backup(&repository, &ModelSource::new(&tree), &one_thread(), &progress, &cancel);
         assert!(matches!(result, Err(Error::Cancelled)), "{result:?}");
         assert_eq!(snapshots(&repository).len(), 0);
@@ -522,8 +522,10 @@ fn what_was_stored_before_an_interrupt_is_used() {
 
 #[test]
 fn items_and_counts_are_told() {
+    /// Items by path; files and bytes found; files and bytes done.
+    type Heard = (std::collections::BTreeMap<Vec<u8>, Outcome>, u64, u64, u64, u64);
     #[derive(Default)]
-    struct Told(std::sync::Mutex<(std::collections::BTreeMap<Vec<u8>, Outcome>, u64, u64, u64, u64)>);
+    struct Told(std::sync::Mutex<Heard>);
     impl Progress for Told {
         fn found(&self, files: u64, bytes: u64) {
             let mut told = self.0.lock().unwrap();

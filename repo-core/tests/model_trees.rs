@@ -418,9 +418,9 @@ fn history(rounds: &[Vec<Edit>], parameters: Parameters, on_disk: bool) {
         let repository = if on_disk { open(disk()) } else { open(memory.clone()) };
         let report = back_up(&repository, &source(&root), &options()).unwrap();
         assert_eq!(report.problem_count, 0, "{:#?}", report.problems);
-        let copied = copies.join(number.to_string());
-        copy(&root, &copied);
-        held.insert(report.snapshot.unwrap(), copied);
+        let copy_path = copies.join(number.to_string());
+        copy(&root, &copy_path);
+        held.insert(report.snapshot.unwrap(), copy_path);
 
         // The same again: nothing is read, nothing is stored, and reading everything comes to the same.
         let again = back_up(&repository, &source(&root), &options()).unwrap();
@@ -433,8 +433,8 @@ fn history(rounds: &[Vec<Edit>], parameters: Parameters, on_disk: bool) {
     let there = snapshots(&repository);
     assert_eq!(there.len(), 3 * rounds.len());
     for (id, snapshot) in &there {
-        if let Some(copied) = held.get(id) {
-            assert_restores(&repository, snapshot, copied, scratch.path());
+        if let Some(copy_path) = held.get(id) {
+            assert_restores(&repository, snapshot, copy_path, scratch.path());
         }
     }
     // The source is still what it was at the end, with its holes.
