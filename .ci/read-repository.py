@@ -173,6 +173,13 @@ def name(d):
     return value
 
 
+def extensions_of(d):
+    found = many(structure("Extension", tag=u32, value=octets(65536)))(d)
+    need(len(found) <= 64, "too many extensions")
+    need(all(a.tag < b.tag for a, b in zip(found, found[1:])), "extensions are not sorted")
+    return found
+
+
 totals = structure("Totals", files=u64, directories=u64, bytes=u64)
 compression = choice((), ())
 
@@ -184,7 +191,7 @@ hard_links = structure("HardLinks", device=u64, count=u64)
 xattr = structure("Xattr", name=octets(255), value=octets(65536))
 metadata = structure(
     "Metadata", mode=mode, user=u32, group=u32, modified=time, changed=time, accessed=option(time), inode=u64,
-    hard_links=option(hard_links), xattrs=many(xattr),
+    hard_links=option(hard_links), xattrs=many(xattr), extensions=extensions_of,
 )  # fmt: skip
 entry = structure("Entry", name=name, kind=kind, metadata=metadata)
 entry_page = structure("EntryPage", first=name, page=ident, totals=totals)
@@ -205,6 +212,7 @@ snapshot_body = structure(
     label=option(text), paths=many(text), tags=many(text), excludes=many(text), tree=ident, totals=totals,
     root=option(metadata), parent=option(ident), original=option(ident), program=text, users=mapping(u32, text),
     groups=mapping(u32, text), protection=choice((), (), (time,)), summary=summary,
+    extensions=extensions_of,
 )  # fmt: skip
 seal = structure("Seal", bodies=many(ident))
 
@@ -214,7 +222,7 @@ mark = structure("Mark", packs=many(ident), created=time)
 expire_note = structure("ExpireNote", body=ident, created=time)
 config = structure(
     "Config", repository=ident, created=time, minimum=u32, average=u32, maximum=u32, normalization=u8, data_frame=u32,
-    tree_frame=u32, pack=u32, required_features=many(text),
+    tree_frame=u32, pack=u32, required_features=many(text), required_features_to_write=many(text),
 )  # fmt: skip
 
 
@@ -325,7 +333,7 @@ def check_padding(parts, data, frames_end, directory_start):
 
 # --- Sections 8 and 9: packs and index ---------------------------------------------------------------------------
 
-Location = namedtuple("Location", "pack salt tree number at stored plain compression offset length")
+Location = namedtuple("Location", "pack version salt tree number at stored plain compression offset length")
 
 
 def read_tables(keys, data):
@@ -334,6 +342,7 @@ def read_tables(keys, data):
     blobs = directory.data + directory.tree
     left = 44 * blobs + 16 * directory.frames + 80 * directory.packs
     need(left <= 4 << 30 and blobs <= 32 << 20, "an index run is too large")
+    need(len(directory.pages) == -(-left // 65536), "a run has more or fewer pages than its tables")
     tables, at = bytearray(), 48
     for number, page in enumerate(directory.pages):
         sealed = data[at : min(at + page.stored, end)]
@@ -350,12 +359,12 @@ def read_tables(keys, data):
     places = list(struct.iter_unpack("<III", tables[at : at + 12 * blobs]))
     at += 12 * blobs
     frames = list(struct.iter_unpack("<IIII", tables[at : at + 16 * directory.frames]))
-    packs = list(struct.iter_unpack("<32s32sIIII", tables[at + 16 * directory.frames :]))
+    packs = list(struct.iter_unpack("<32s32sIIIBBH", tables[at + 16 * directory.frames :]))
     need(ids[: directory.data] == sorted(ids[: directory.data]), "data ids are not sorted")
     need(ids[directory.data :] == sorted(ids[directory.data :]), "tree ids are not sorted")
     following = 0
-    for row, (_, _, size, first, count, tree) in enumerate(packs):
-        need(first == following and tree <= 1 and size <= 256 * MIB, "a pack's row is out of bounds")
+    for row, (_, _, size, first, count, tree, zero, version) in enumerate(packs):
+        need(first == following and tree <= 1 and not zero and version and size <= 256 * MIB, "a pack's row is out of bounds")
         following += count
         need(following <= len(frames) and all(f[0] == row for f in frames[first:following]), "frames of no pack")
     need(following == len(frames), "frames of no pack")
@@ -363,11 +372,11 @@ def read_tables(keys, data):
         need(row < len(frames), "a blob lies in no frame")
         pack, start, stored, plain = frames[row]
         raw, plain = plain >> 31, plain & (1 << 31) - 1
-        id_, salt, size, first, _, tree = packs[pack]
+        id_, salt, size, first, _, tree, _, version = packs[pack]
         need(tree == (position >= directory.data), "a blob lies in a pack of the other kind")
-        need(start + stored <= size and plain <= 16 * MIB, "a frame is out of bounds")
+        need(start + stored <= size and 16 <= stored <= 16 * MIB + 16 and plain <= 16 * MIB, "a frame is out of bounds")
         need(offset + length <= plain and length <= 8 * MIB, "a blob is out of bounds")
-        yield ids[position], Location(id_, salt, tree, row - first, start, stored, plain, 1 - raw, offset, length)
+        yield ids[position], Location(id_, version, salt, tree, row - first, start, stored, plain, 1 - raw, offset, length)
 
 
 def read_pack(keys, id_, data):
@@ -386,7 +395,7 @@ def read_pack(keys, id_, data):
             need(blob.length <= 8 * MIB, "a blob is out of bounds")
             need(keys.blob_id(tree, plain[offset : offset + blob.length]) == blob.id, "a blob is another one")
             yield blob.id, Location(
-                id_, parts.salt, tree, number, at, frame.stored, frame.plain, frame.compression.number, offset, blob.length
+                id_, 1, parts.salt, tree, number, at, frame.stored, frame.plain, frame.compression.number, offset, blob.length
             )
             offset += blob.length
         at += frame.stored
@@ -447,7 +456,7 @@ class Repository:
             with open(self.path / "data" / pack[:2] / pack, "rb") as file:
                 file.seek(place.at)
                 sealed = file.read(place.stored)
-            head = struct.pack("<8sHB5s32s", MAGIC, 1, TREE_PACK if tree else DATA_PACK, bytes(5), place.salt)
+            head = struct.pack("<8sHB5s32s", MAGIC, place.version, TREE_PACK if tree else DATA_PACK, bytes(5), place.salt)
             parts = Sealed(self.keys, head, DATA_PACK, TREE_PACK)
             if len(self.frames) > 64:
                 self.frames.clear()
@@ -570,11 +579,15 @@ def short(value):
     return value.hex() if len(value) <= 32 else "sha256:" + hashlib.sha256(value).hexdigest()
 
 
+def later(extensions):
+    return ",".join(f"{extension.tag}={short(extension.value)}" for extension in extensions) or "-"
+
+
 def words(meta):
     links = f"{meta.hard_links.device}:{meta.hard_links.count}" if meta.hard_links else "-"
     xattrs = ",".join(f"{escape(x.name)}={short(x.value)}" for x in meta.xattrs) or "-"
     times = " ".join(map(at, (meta.modified, meta.changed, meta.accessed)))
-    return f"{meta.mode:04o} {meta.user}:{meta.group} {times} {meta.inode} {links} {xattrs}"
+    return f"{meta.mode:04o} {meta.user}:{meta.group} {times} {meta.inode} {links} {xattrs} {later(meta.extensions)}"
 
 
 def some(items):
@@ -600,6 +613,7 @@ def listing(repository):
         yield f"  protection {body.protection.number} {until}"
         did = body.summary
         yield f"  summary {at(did.started)} {at(did.ended)} {' '.join(map(str, did.counters))}"
+        yield f"  extensions {later(body.extensions)}"
         yield f"  totals {' '.join(map(str, body.totals))}"
         yield f"  root {words(body.root) if body.root else '-'}"
         for path, item, holds in repository.walk(body.tree):

@@ -222,6 +222,7 @@ fn entries() -> Vec<Entry> {
                         inode: 9_000_000 + i as u64,
                         hard_links: None,
                         xattrs: Vec::new(),
+                        extensions: Vec::new(),
                     },
                 },
             }

@@ -9,6 +9,7 @@ use repo_core::{
     compress::{Compressor, Level},
     id::{BlobId, PackId, RepositoryId},
     index::table::{FrameRow, LocationRow, PackRow},
+    pack::reader::PackKey,
     limits,
     pack::directory::{PackBlob, PackDirectory, PackFrame},
     repository::{
@@ -132,6 +133,7 @@ fn entry(text: &str, kind: NodeKind) -> Entry {
             name: Bytes::new(*b"user.colour").expect("short"),
             value: Bytes::new(*b"green").expect("short"),
         }],
+        extensions: Vec::new(),
     };
     Entry { name: name(text), node: Node { kind, metadata } }
 }
@@ -174,7 +176,7 @@ fn pack_directory() -> PackDirectory {
 fn index_table() -> Vec<u8> {
     let pack = PackRow {
         id: PackId([4; 32]),
-        salt: [5; 32],
+        key: PackKey { salt: [5; 32], version: 1 },
         size_bytes: 4096,
         first_frame: 0,
         frames: 1,

@@ -27,7 +27,7 @@ fn check<T: Serialize + DeserializeOwned + Debug>(kind: ObjectKind, input: &[u8]
     let keys = Keys::new(MasterKey::from_bytes([7; 32]), RepositoryId([9; 32]));
     assert!(open::<T>(&keys, kind, input, &"an object").is_err(), "something nobody sealed opens");
 
-    let header = Header { kind, salt: [3; 32] };
+    let header = Header::new(kind, [3; 32]);
     let mut bytes = header.bytes().to_vec();
     ObjectCipher::new(&keys, &header)
         .seal(Nonce::frame(0), input, &mut bytes, &mut Vec::new())

@@ -57,6 +57,12 @@ pub const XATTR_VALUE_BYTES_MAX: usize = 64 << 10;
 /// Largest sum of one entry's extended attributes (Linux `XATTR_LIST_MAX` bounds the names alone).
 pub const XATTRS_BYTES_MAX: usize = 1 << 20;
 
+/// Most extensions of one entry or snapshot.
+pub const EXTENSIONS_MAX: usize = 64;
+
+/// Largest value of an extension.
+pub const EXTENSION_BYTES_MAX: usize = 64 << 10;
+
 /// Encoded bytes a page of a directory or a piece list has at least before it may end at a content-defined border.
 pub const PAGE_BYTES_MIN: usize = 16 << 10;
 
@@ -87,6 +93,8 @@ const _: () = {
     assert!(PACK_BYTES as u64 <= PACK_BYTES_MAX);
     assert!(PAGE_BYTES_MAX <= BLOB_BYTES_MAX);
     // A page ends after the entry that fills it; the largest entry still fits a blob.
-    assert!(PAGE_BYTES_MAX + XATTRS_BYTES_MAX + 2 * LINK_BYTES_MAX + INLINE_PIECES * 48 + 4096 <= BLOB_BYTES_MAX);
+    let extensions_bytes = EXTENSIONS_MAX * (EXTENSION_BYTES_MAX + 10);
+    let entry_bytes = XATTRS_BYTES_MAX + extensions_bytes + 2 * LINK_BYTES_MAX + INLINE_PIECES * 48 + 4096;
+    assert!(PAGE_BYTES_MAX + entry_bytes <= BLOB_BYTES_MAX);
     assert!(PACK_BYTES_MAX < u32::MAX as u64);
 };

@@ -233,7 +233,7 @@ fn remove_from_index(repository: &Repository, store: &MemoryStore, victims: &[Pa
     for pack in packs(store).into_iter().filter(|pack| !victims.contains(pack)) {
         let size_bytes = store.bytes_of(&ObjectName::new(Place::Data, pack)).unwrap().len();
         let read = read_directory(store, repository.keys(), pack, size_bytes as u64).unwrap();
-        builder.add_pack(pack, read.salt, size_bytes.try_into().unwrap(), read.kind, &read.directory);
+        builder.add_pack(pack, read.key, size_bytes.try_into().unwrap(), read.kind, &read.directory);
     }
     if !builder.is_empty() {
         let run = builder.finish(repository.keys(), repository.runtime()).unwrap();

@@ -19,6 +19,7 @@ use repo_core::{
     pack::{
         builder::{FinishedPack, PackBuilder, PackedFrame},
         directory::{PackBlob, PackDirectory, PackFrame},
+        reader::PackKey,
     },
     progress::{Cancel, Silent},
     repository::Repository,
@@ -352,9 +353,9 @@ fn put_pack(repository: &Arc<Repository>, frames: Vec<PackedFrame<'_>>) -> Finis
     pack
 }
 
-fn put_index(repository: &Arc<Repository>, pack: PackId, salt: [u8; 32], size: usize, directory: &PackDirectory) {
+fn put_index(repository: &Arc<Repository>, pack: PackId, key: PackKey, size: usize, directory: &PackDirectory) {
     let mut builder = IndexBuilder::default();
-    builder.add_pack(pack, salt, u32::try_from(size).unwrap(), BlobKind::Data, directory);
+    builder.add_pack(pack, key, u32::try_from(size).unwrap(), BlobKind::Data, directory);
     let run = builder.finish(repository.keys(), &SystemRuntime).unwrap();
     repository.store().put(&ObjectName::new(Place::Index, run.id), &run.bytes).unwrap();
 }
@@ -382,7 +383,7 @@ fn decompression_bombs() {
         let frame =
             PackedFrame { packed: &packed, compression: Compression::Zstd, plain_bytes: plain_bytes as u32, blobs };
         let pack = put_pack(&repository, vec![frame]);
-        put_index(&repository, pack.id, pack.salt, pack.bytes.len(), &pack.directory);
+        put_index(&repository, pack.id, pack.key, pack.bytes.len(), &pack.directory);
         commit_file(&repository, id, blob_bytes);
         let report = check_all(&repository);
         assert_eq!(report.broken_packs().count(), 1, "{:#?}", report.findings);
@@ -438,7 +439,7 @@ fn an_index_that_lies() {
         let pack = put_pack(&repository, vec![frame]);
         let mut lie = pack.directory.clone();
         change(&mut lie);
-        put_index(&repository, pack.id, pack.salt, pack.bytes.len(), &lie);
+        put_index(&repository, pack.id, pack.key, pack.bytes.len(), &lie);
         let report = check_all(&repository);
         assert_eq!(report.errors(), 1, "{what}: {:#?}", report.findings);
         let wrong = &report.findings[0];
@@ -453,7 +454,7 @@ fn an_index_that_lies() {
             }
         }
         // A second run that tells the truth contradicts the first.
-        put_index(&repository, pack.id, pack.salt, pack.bytes.len(), &pack.directory);
+        put_index(&repository, pack.id, pack.key, pack.bytes.len(), &pack.directory);
         let report = check_with(&repository, ReadData::None);
         let contradicts =
             |finding: &Finding| matches!(&finding.what, FindingKind::IndexContradiction { runs } if runs.len() == 2);
@@ -480,7 +481,7 @@ fn a_pack_that_lies() {
     let blobs = vec![PackBlob { id, length_bytes: 600 }];
     let frame = PackedFrame { packed: &plain, compression: Compression::Raw, plain_bytes: 600, blobs };
     let pack = put_pack(&repository, vec![frame]);
-    put_index(&repository, pack.id, pack.salt, pack.bytes.len(), &pack.directory);
+    put_index(&repository, pack.id, pack.key, pack.bytes.len(), &pack.directory);
     commit_file(&repository, id, 600);
     let report = check_all(&repository);
     assert_eq!(report.errors(), 1, "{:#?}", report.findings);

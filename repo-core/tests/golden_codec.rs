@@ -22,7 +22,7 @@ use repo_core::{
     tree::{
         EntryPage, PiecePage, TreeBlob,
         name::{Bytes, Name},
-        node::{Content, Device, Entry, HardLinks, Metadata, Mode, Node, NodeKind, Piece, Totals, Xattr},
+        node::{Content, Device, Entry, Extension, HardLinks, Metadata, Mode, Node, NodeKind, Piece, Totals, Xattr},
     },
 };
 use serde::{Serialize, de::DeserializeOwned};
@@ -110,6 +110,14 @@ fn only_one_encoding_is_taken() {
     }
     assert!(decode::<repo_core::time::Timestamp>(&unhex("00fc00ca9a3b")).is_err(), "a second has no such nanosecond");
     assert!(decode::<Mode>(&unhex("fb0010")).is_err(), "no such mode");
+    let plain = hex(&encode(&values::plain_metadata()));
+    let extensions = |text: &str| decode::<Metadata>(&unhex(&format!("{}{text}", &plain[..plain.len() - 2])));
+    assert!(extensions("0200000200").is_ok(), "tags that ascend");
+    assert!(extensions("0202000000").is_err(), "tags that descend");
+    assert!(extensions("0202000200").is_err(), "a tag that comes twice");
+    let many = |count: u8| (0..count).map(|tag| format!("{tag:02x}00")).collect::<String>();
+    assert!(extensions(&format!("40{}", many(64))).is_ok(), "as many as there may be");
+    assert!(extensions(&format!("41{}", many(65))).is_err(), "more than there may be");
 }
 
 fn unhex(text: &str) -> Vec<u8> {
@@ -229,8 +237,9 @@ fn metadata() -> impl Strategy<Value = Metadata> {
     let xattr = (short(), short()).prop_map(|(name, value)| Xattr { name, value });
     let times = (time(), time(), prop::option::of(time()));
     let numbers = (0..=0o7777_u32, any::<u32>(), any::<u32>(), number());
-    (times, numbers, prop::option::of(links), prop::collection::vec(xattr, 0..4)).prop_map(
-        |((modified, changed, accessed), (mode, user, group, inode), hard_links, xattrs)| Metadata {
+    let extensions = prop::collection::btree_map(any::<u32>(), short(), 0..4);
+    (times, numbers, prop::option::of(links), prop::collection::vec(xattr, 0..4), extensions).prop_map(
+        |((modified, changed, accessed), (mode, user, group, inode), hard_links, xattrs, extensions)| Metadata {
             mode: Mode::from_bits(mode),
             user,
             group,
@@ -240,6 +249,7 @@ fn metadata() -> impl Strategy<Value = Metadata> {
             inode,
             hard_links,
             xattrs,
+            extensions: extensions.into_iter().map(|(tag, value)| Extension { tag, value }).collect(),
         },
     )
 }
@@ -307,33 +317,33 @@ proptest! {
 
 /// Of [`values::entries`].
 const EXPECTED_ENTRIES: [&str; 10] = [
-    "0101000000fba40100000000000000000000",
+    "0101000000fba4010000000000000000000000",
     "04626c6f62000701808182838485868788898a8b8c8d8e8f909192939495969798999a9b9c9d9e9ffbff0ffbe803fcfffffffffc00e2\
      a7cafcffc99a3b01fc0065cd1d01fdffffffffffffffff01fdffffffffffffffff01fb00fd02021373656375726974792e6361706162\
-     696c69747904010000020b757365722e636f6c6f757205677265656e",
-    "05626c6f636b03fb0301fcffff0f00fba40100000000000000000000",
-    "09636861726163746572040103fba40100000000000000000000",
+     696c69747904010000020b757365722e636f6c6f757205677265656e01fb2c01056c61746572",
+    "05626c6f636b03fb0301fcffff0f00fba4010000000000000000000000",
+    "09636861726163746572040103fba4010000000000000000000000",
     "096469726563746f727901a0a1a2a3a4a5a6a7a8a9aaabacadaeafb0b1b2b3b4b5b6b7b8b9babbbcbdbebffafbfb00fd000000000001\
-     0000fba40100000000000000000000",
-    "046669666f05fba40100000000000000000000",
+     0000fba4010000000000000000000000",
+    "046669666f05fba4010000000000000000000000",
     "046c69737400fdffffffffffffff7f03c0c1c2c3c4c5c6c7c8c9cacbcccdcecfd0d1d2d3d4d5d6d7d8d9dadbdcdddedffba401000000\
-     00000000000000",
+     0000000000000000",
     "0b6e6f7420ff205554462d3800fd0000010001000000020300404142434445464748494a4b4c4d4e4f505152535455565758595a5b5c\
      5d5e5ffbffff01fd000000000100000000606162636465666768696a6b6c6d6e6f707172737475767778797a7b7c7d7e7f01fba40100\
-     000000000000000000",
-    "06736f636b657406fba40100000000000000000000",
-    "0a73796d6c696e6b20c3a902042e2e2ffefba40100000000000000000000",
+     00000000000000000000",
+    "06736f636b657406fba4010000000000000000000000",
+    "0a73796d6c696e6b20c3a902042e2e2ffefba4010000000000000000000000",
 ];
 
 const EXPECTED_SNAPSHOT: &str = "fc00be01d600fb6f62016802c3bcfbe8036402022f61016201016c02022f61042f772f62020178017901032a2e6f1a0d12016999e476\
      89dae5744d2b8c1903faf7ca2886a658150083100ef2c8eefafbfb00fd000000000001000001fbff0ffbe803fcfffffffffc00e2a7ca\
      fcffc99a3b01fc0065cd1d01fdffffffffffffffff01fdffffffffffffffff01fb00fd02021373656375726974792e6361706162696c\
-     69747904010000020b757365722e636f6c6f757205677265656e01ea21c7b3c885cf2fb547bb51016c8bbbaca21db264cc9f332769ad\
-     8dd895f0a301e3d5003ead1a936380020220637f7b8e1c2812992da64345e823b227195fb97c0c636f6666657220302e312e30020004\
-     726f6f74fbe80301750164016702fc00667fe200fc00be01d601fc78be01d6020102fb2c01040506fd0000000002000000fc70110100\
-     090a0b0c";
+     69747904010000020b757365722e636f6c6f757205677265656e01fb2c01056c6174657201ea21c7b3c885cf2fb547bb51016c8bbbac\
+     a21db264cc9f332769ad8dd895f0a301e3d5003ead1a936380020220637f7b8e1c2812992da64345e823b227195fb97c0c636f666665\
+     7220302e312e30020004726f6f74fbe80301750164016702fc00667fe200fc00be01d601fc78be01d6020102fb2c01040506fd000000\
+     0002000000fc70110100090a0b0c020000020178";
 const EXPECTED_CONFIG: &str = "202122232425262728292a2b2c2d2e2f303132333435363738393a3b3c3d3e3ffc00be01d6fc15cd5b07fb0080fc00000200fc000008\
-     0002fc00001000fc00000400fc0000000200";
+     0002fc00001000fc00000400fc000000020000";
 const EXPECTED_SEAL: &str = "02846333980f613b6bffc8021457063c938c56ae0cee82eb27c27cc625c2ca116a7670a5a683b5119971841294a5291a339464be45d6\
      12a0e0e083dc6b09de86f3";
 const EXPECTED_SESSION: &str = "066261636b757001680175fc00004000fc00be01d605";

@@ -48,7 +48,7 @@ fn keys_and_ids() {
     let table = keys.gear_table();
     assert_eq!([table[0], table[1], table[2], table[255]], EXPECTED_GEAR);
     // An object's key does not leave the crate; what it seals does.
-    let header = Header { kind: ObjectKind::Mark, salt: ascending(0x80) };
+    let header = Header::new(ObjectKind::Mark, ascending(0x80));
     let mut sealed = Vec::new();
     ObjectCipher::new(&keys, &header).seal(Nonce::frame(0x0102), b"plain", &mut sealed, &mut Vec::new()).unwrap();
     assert_eq!(
@@ -160,16 +160,16 @@ fn pack(kind: BlobKind, runtime: &dyn Runtime) -> FinishedPack {
 fn packs() {
     for (kind, (expected_id, expected_salt)) in BlobKind::ALL.into_iter().zip(EXPECTED_PACKS) {
         let pack = pack(kind, &Foreseen::default());
-        assert_eq!((pack.id.to_string().as_str(), hex(&pack.salt).as_str()), (expected_id, expected_salt));
+        assert_eq!((pack.id.to_string().as_str(), hex(&pack.key.salt).as_str()), (expected_id, expected_salt));
         assert_eq!(pack.bytes[10], if kind == BlobKind::Data { 3 } else { 4 });
         let read = directory_of(&keys(), pack.id, &pack.bytes).unwrap();
-        assert_eq!((read.kind, read.salt, &read.directory), (kind, pack.salt, &pack.directory));
+        assert_eq!((read.kind, read.key, &read.directory), (kind, pack.key, &pack.directory));
         let mut plain = Vec::new();
         for (number, (frame, _)) in read.directory.locations(pack.id).enumerate() {
             let from = frame.offset_bytes as usize;
             assert_eq!(from, 48 + 716 * number);
             let stored = &pack.bytes[from..from + frame.stored_bytes as usize];
-            open_pack_frame(&keys(), kind, &pack.salt, &frame, stored, &mut plain).unwrap();
+            open_pack_frame(&keys(), kind, &pack.key, &frame, stored, &mut plain).unwrap();
             assert_eq!(plain, noise(number as u64, 700));
         }
     }
@@ -183,7 +183,7 @@ fn index_run() {
     let mut builder = IndexBuilder::default();
     for pack in &packs {
         let size = u32::try_from(pack.bytes.len()).unwrap();
-        builder.add_pack(pack.id, pack.salt, size, pack.kind, &pack.directory);
+        builder.add_pack(pack.id, pack.key, size, pack.kind, &pack.directory);
     }
     let run = builder.finish(&keys(), &runtime).unwrap();
 
@@ -213,8 +213,8 @@ fn index_run() {
         }
     }
     for (row, pack) in packs.iter().enumerate() {
-        expected.extend(pack.id.0.iter().chain(&pack.salt));
-        expected.extend([number(pack.bytes.len()), number(2 * row), number(2), number(row)].concat());
+        expected.extend(pack.id.0.iter().chain(&pack.key.salt));
+        expected.extend([number(pack.bytes.len()), number(2 * row), number(2), [u8::from(row == 1), 0, 1, 0]].concat());
     }
     assert_eq!(expected.len(), 44 * 12 + 16 * 4 + 80 * 2);
 
@@ -270,7 +270,7 @@ const EXPECTED_SEALED_PART: &str = "b5cbc9d3ebf204f0e7c011520903d115ec5cf64ec0";
 const EXPECTED_SLOT_HEADER: &str = "434f464645520d0a0100020140000000020000000300000071e0a99173564931c0b8acc52d2685a8e39c64dc52e3d02390fdac2a12b155cba16331e1c2fc87b10aabc1c0046342fda0c4f9153e59752407c76d3eeea29973";
 const EXPECTED_SLOT: &str = "368d10f107b59aa08c4eddf4944bbc8de2ca3e4364f015e2c0af60413286a466";
 const EXPECTED_OBJECTS: [&str; 6] = [
-    "be5d929ffdac1e1823c6afe61cb4f5aaeb10d5e5c1dbadaf7a342a636dfec4b8",
+    "df72d619c501e87a6b2b75d35c992c46551e1546fae2c9bf082a372fa1b3f619",
     "e7324e892f07ee6c383d31b65e7be0841a48bf7adf081b06edfc050990d017e6",
     "7e8d282c686f45c3d55e51e3351952bb15bbab57ea3bf450b23145a70079dc55",
     "725e43691153c2529981e9a3889497d108ec3a3555c26d767a00b58ae2f57809",
@@ -288,4 +288,4 @@ const EXPECTED_PACKS: [(&str, &str); 2] = [
         "71e0a99173564931c0b8acc52d2685a8e39c64dc52e3d02390fdac2a12b155cb",
     ),
 ];
-const EXPECTED_TREE_PAGE: &str = "1268409aa79bb0da63a17f10dbb462a9393c65623de6df8c9e2c3b35f00c3946";
+const EXPECTED_TREE_PAGE: &str = "141d010508832c67efe11c49d1411621de1c6b8ff032899c648164f86a696e09";

@@ -258,6 +258,7 @@ fn metadata(mode: u32) -> Metadata {
         inode: 9,
         hard_links: None,
         xattrs: Vec::new(),
+        extensions: Vec::new(),
     }
 }
 

@@ -8,6 +8,7 @@ use repo_core::{
     restore::{Everything, Overwrite, RestoreOptions, RestoreReport, Rules, Select, restore},
     sink::local::{LocalOptions, LocalSink},
     source::exclude::parse_exclude_file,
+    tree::node::Extension,
 };
 use serde_json::json;
 
@@ -131,6 +132,7 @@ impl RestoreArgs {
         let output = &context.output;
         let chosen = choose(&repository, output, &self.snapshot, &filter)?;
         let reader = context.reader(&repository)?;
+        Extension::check(&chosen.snapshot.extensions, &format_args!("snapshot {}", chosen.id.short()))?;
         let tree = chosen.tree(&reader)?;
         let options = RestoreOptions {
             overwrite: match self.overwrite {

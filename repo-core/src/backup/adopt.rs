@@ -74,7 +74,7 @@ impl Known {
             match read_directory(repository.store(), repository.keys(), id, size_bytes) {
                 Ok(pack) => {
                     let size_bytes = u32::try_from(size_bytes).unwrap_or(u32::MAX);
-                    builder.add_pack(id, pack.salt, size_bytes, pack.kind, &pack.directory);
+                    builder.add_pack(id, pack.key, size_bytes, pack.kind, &pack.directory);
                 }
                 // None of ours, or not whole; `check` tells of it.
                 Err(error) if error.is_damage() => {}

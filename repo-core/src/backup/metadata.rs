@@ -18,6 +18,7 @@ pub(super) fn metadata(stat: &Stat, xattrs: Vec<Xattr>, with_atime: bool) -> Met
         inode: stat.inode,
         hard_links: hard_links(stat),
         xattrs,
+        extensions: Vec::new(),
     }
 }
 

@@ -207,6 +207,7 @@ pub fn backup(
         groups: outcome.owners.groups,
         protection: options.protection,
         summary: report.summary,
+        extensions: Vec::new(),
     };
     cancel.check()?;
     let tree = body.tree;

@@ -24,7 +24,7 @@ use crate::{
     limits,
     pack::{
         builder::object_id,
-        reader::{PackSummary, directory_of, open_pack_frame},
+        reader::{PackKey, PackSummary, directory_of, open_pack_frame},
     },
     store::ByteRange,
 };
@@ -181,17 +181,16 @@ impl<'a> Reading<'a> {
         match &summary {
             Ok(summary) if index_problem.is_none() => {
                 let frames = summary.directory.blobs(id);
-                let lost = self.open_frames(summary.kind, &summary.salt, group(frames), bytes, plain);
+                let lost = self.open_frames(summary.kind, &summary.key, group(frames), bytes, plain);
                 self.tell_pack(pack, problems, lost);
             }
             _ => {
                 let row = &pack.row;
                 let frames = self.frames_by_index(pack);
-                let lost = self.open_frames(row.kind, &row.salt, frames.into_iter(), bytes, plain);
+                let lost = self.open_frames(row.kind, &row.key, frames.into_iter(), bytes, plain);
                 let whole = summary.as_ref().is_ok_and(|summary| {
                     let frames = group(summary.directory.blobs(id));
-                    problems.is_empty()
-                        && self.open_frames(summary.kind, &summary.salt, frames, bytes, plain).is_empty()
+                    problems.is_empty() && self.open_frames(summary.kind, &summary.key, frames, bytes, plain).is_empty()
                 });
                 match index_problem {
                     Some(reason) if whole => {
@@ -223,8 +222,8 @@ impl<'a> Reading<'a> {
     fn compare(&self, pack: &Pack, summary: &PackSummary) -> Option<String> {
         let run = self.inventory.index.runs().get(pack.run)?;
         let row = &pack.row;
-        if row.kind != summary.kind || row.salt != summary.salt {
-            return Some("its kind or its salt is another".into());
+        if row.kind != summary.kind || row.key != summary.key {
+            return Some("its kind, its salt or its version is another".into());
         }
         let frames = summary.directory.frames.len();
         if row.frames as usize != frames {
@@ -266,7 +265,7 @@ impl<'a> Reading<'a> {
     fn open_frames(
         &self,
         kind: BlobKind,
-        salt: &[u8; 32],
+        key: &PackKey,
         frames: impl Iterator<Item = Frame>,
         bytes: &[u8],
         plain: &mut Vec<u8>,
@@ -276,9 +275,7 @@ impl<'a> Reading<'a> {
         for (frame, blobs) in frames {
             let start = frame.offset_bytes as usize;
             let opened = match bytes.get(start..start.saturating_add(frame.stored_bytes as usize)) {
-                Some(stored) => {
-                    open_pack_frame(keys, kind, salt, &frame, stored, plain).map_err(|error| reason(&error))
-                }
+                Some(stored) => open_pack_frame(keys, kind, key, &frame, stored, plain).map_err(|error| reason(&error)),
                 None => Err(format!("frame {} lies beyond its end", frame.ordinal)),
             };
             if let Err(reason) = opened {

@@ -134,7 +134,7 @@ fn digests(run: &Run) -> Vec<u64> {
         hasher.finish()
     }
     let mut digests: Vec<u64> =
-        rows(run).map(|(_, row)| hash((row.salt, row.size_bytes, row.frames, row.kind))).collect();
+        rows(run).map(|(_, row)| hash((row.key, row.size_bytes, row.frames, row.kind))).collect();
     let mut add = |pack: u32, more: u64| {
         if let Some(digest) = digests.get_mut(pack as usize) {
             *digest = digest.wrapping_add(more);

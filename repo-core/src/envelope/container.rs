@@ -41,16 +41,16 @@ pub struct ContainerWriter {
 impl ContainerWriter {
     /// Begins a container in `buffer`, which is emptied and keeps its room.
     pub fn new(keys: &Keys, kind: ObjectKind, runtime: &dyn Runtime, mut buffer: Vec<u8>) -> Self {
-        let header = Header { kind, salt: runtime.random_32() };
+        let header = Header::new(kind, runtime.random_32());
         buffer.clear();
         buffer.extend_from_slice(&header.bytes());
         Self { cipher: ObjectCipher::new(keys, &header), header, bytes: buffer, frames: 0, scratch: Vec::new() }
     }
 
-    /// Its salt.
+    /// Its header.
     #[must_use]
-    pub const fn salt(&self) -> &[u8; 32] {
-        &self.header.salt
+    pub const fn header(&self) -> &Header {
+        &self.header
     }
 
     /// Stored bytes so far, without directory and footer.

@@ -18,16 +18,24 @@ pub const HEADER_BYTES: usize = 48;
 pub struct Header {
     /// What the object is.
     pub kind: ObjectKind,
+    /// The version of the format it was written in.
+    pub version: u16,
     /// Fresh for each object; makes its key.
     pub salt: [u8; 32],
 }
 
 impl Header {
+    /// The header of a new object.
+    #[must_use]
+    pub const fn new(kind: ObjectKind, salt: [u8; 32]) -> Self {
+        Self { kind, version: FORMAT_VERSION, salt }
+    }
+
     /// The stored form: magic (8), version (2), kind (1), zeros (5), salt (32).
     #[must_use]
     pub fn bytes(&self) -> [u8; HEADER_BYTES] {
         let mut bytes = [0; HEADER_BYTES];
-        let parts: [&[u8]; 5] = [&MAGIC, &FORMAT_VERSION.to_le_bytes(), &[self.kind as u8], &[0; 5], &self.salt];
+        let parts: [&[u8]; 5] = [&MAGIC, &self.version.to_le_bytes(), &[self.kind as u8], &[0; 5], &self.salt];
         for (byte, value) in bytes.iter_mut().zip(parts.into_iter().flatten()) {
             *byte = *value;
         }
@@ -60,7 +68,7 @@ impl Header {
             return Err(damage("it is an object of another kind"));
         }
         let salt = *salt.first_chunk().ok_or_else(|| damage("too short"))?;
-        Ok(Self { kind, salt })
+        Ok(Self { kind, version, salt })
     }
 }
 

@@ -66,7 +66,7 @@ pub fn seal<T: Serialize>(keys: &Keys, kind: ObjectKind, value: &T, runtime: &dy
         return Err(Error::Invalid(format!("one seal commits at most {} snapshots", limits::SEAL_BODIES_MAX)));
     }
     content.resize(padded_bytes, 0);
-    let header = Header { kind, salt: runtime.random_32() };
+    let header = Header::new(kind, runtime.random_32());
     let mut bytes = header.bytes().to_vec();
     ObjectCipher::new(keys, &header).seal(Nonce::frame(0), &content, &mut bytes, &mut Vec::new())?;
     Ok(bytes)

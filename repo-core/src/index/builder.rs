@@ -12,7 +12,7 @@ use crate::{
         table::{Counts, FrameRow, LocationRow, PackRow, Table},
     },
     limits,
-    pack::directory::PackDirectory,
+    pack::{directory::PackDirectory, reader::PackKey},
     runtime::Runtime,
 };
 
@@ -46,14 +46,14 @@ impl IndexBuilder {
     }
 
     /// Adds a pack with everything in it, unless it is there already.
-    pub fn add_pack(&mut self, id: PackId, salt: [u8; 32], size_bytes: u32, kind: BlobKind, directory: &PackDirectory) {
+    pub fn add_pack(&mut self, id: PackId, key: PackKey, size_bytes: u32, kind: BlobKind, directory: &PackDirectory) {
         if !self.known.insert(id) {
             return;
         }
         let first_frame = to_row(self.frames.len());
         let pack = to_row(self.packs.len());
         let frames = to_row(directory.frames.len());
-        self.packs.push(PackRow { id, salt, size_bytes, first_frame, frames, kind });
+        self.packs.push(PackRow { id, key, size_bytes, first_frame, frames, kind });
         let rows = match kind {
             BlobKind::Data => &mut self.data,
             BlobKind::Tree => &mut self.tree,

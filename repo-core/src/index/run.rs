@@ -12,7 +12,7 @@ use crate::{
     },
     envelope::{
         container::{ContainerWriter, FOOTER_BYTES, Footer, open_frame},
-        header::{HEADER_BYTES, ObjectCipher},
+        header::{HEADER_BYTES, Header, ObjectCipher},
     },
     error::{Damage, Error, Result},
     id::IndexId,
@@ -90,14 +90,10 @@ impl RunWriter {
         self.packed.clear();
         let compression = self.compressor.compress(&self.page, &mut self.packed);
         self.container.add_frame(&self.packed)?;
-        let mut first = [0; 8];
-        for (byte, value) in first.iter_mut().zip(&self.page) {
-            *byte = *value;
-        }
         self.directory.pages.push(RunPage {
             stored_bytes: u32::try_from(self.packed.len() + TAG_BYTES).unwrap_or(u32::MAX),
             compression,
-            first: u64::from_be_bytes(first),
+            first: first_of(&self.page),
         });
         self.page.clear();
         Ok(())
@@ -110,6 +106,15 @@ impl RunWriter {
         let bytes = self.container.finish(&codec::encode(&self.directory))?;
         Ok(StoredRun { id: object_id(&bytes).into(), bytes })
     }
+}
+
+/// The first eight bytes of a page, zeros standing in for what it has not.
+fn first_of(page: &[u8]) -> u64 {
+    let mut first = [0; 8];
+    for (byte, value) in first.iter_mut().zip(page) {
+        *byte = *value;
+    }
+    u64::from_be_bytes(first)
 }
 
 /// Reads a whole run into memory.
@@ -131,15 +136,19 @@ pub fn decode_run(keys: &Keys, bytes: &[u8], name: &ObjectName) -> Result<Table<
     let damage = |reason: &dyn std::fmt::Display| Error::from(Damage::new(name, reason));
     let footer = Footer::open(keys, ObjectKind::Index, bytes, bytes.len() as u64, name)?;
     let directory_end = bytes.len() - FOOTER_BYTES;
+    if Header::parse(bytes, ObjectKind::Index, name)? != footer.header {
+        return Err(damage(&"header and footer do not agree"));
+    }
     let directory_start = usize::try_from(footer.directory_offset_bytes).unwrap_or(usize::MAX);
     let stored = bytes.get(directory_start..directory_end).unwrap_or_default();
     let directory: RunDirectory =
         codec::decode(&footer.open_directory(keys, stored, name)?).map_err(|error| damage(&error))?;
 
     let table_bytes = directory.counts.table_bytes();
-    let pages_bytes = (directory.pages.len() as u64).saturating_mul(INDEX_PAGE_BYTES as u64);
-    if table_bytes > limits::INDEX_BYTES_MAX || table_bytes > pages_bytes {
-        return Err(damage(&"its tables are larger than its pages"));
+    if table_bytes > limits::INDEX_BYTES_MAX
+        || directory.pages.len() as u64 != table_bytes.div_ceil(INDEX_PAGE_BYTES as u64)
+    {
+        return Err(damage(&"its tables are too large, or not as many pages as it has"));
     }
     let cipher = ObjectCipher::new(keys, &footer.header);
     let mut table = Vec::new();
@@ -152,6 +161,9 @@ pub fn decode_run(keys: &Keys, bytes: &[u8], name: &ObjectName) -> Result<Table<
         let plain_bytes = left.min(INDEX_PAGE_BYTES);
         open_frame(&cipher, ordinal, record.compression, stored, plain_bytes, &mut scratch, &mut page)
             .map_err(|reason| damage(&format_args!("page {ordinal}: {reason}")))?;
+        if first_of(&page) != record.first {
+            return Err(damage(&format_args!("page {ordinal}: it begins otherwise than the directory says")));
+        }
         table.extend_from_slice(&page);
         offset = end;
     }

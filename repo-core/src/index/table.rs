@@ -7,14 +7,16 @@
 //! | data ids, then tree ids | blob id, sorted | 32 |
 //! | data locations, then tree locations | frame (4), offset in the frame (4), length (4) | 12 |
 //! | frames | pack (4), offset in the pack (4), stored length (4), plain length with the highest bit set if raw (4) | 16 |
-//! | packs | id (32), salt (32), size (4), first frame (4), frames (4), kind (4) | 80 |
+//! | packs | id (32), salt (32), size (4), first frame (4), frames (4), kind (1), zero (1), version (2) | 80 |
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     blob::{BlobKind, BlobLocation, Compression, FrameLocation},
+    crypto::aead::TAG_BYTES,
     id::{BlobId, ID_BYTES, PackId},
     limits,
+    pack::reader::PackKey,
 };
 
 /// Bytes of a blob id.
@@ -68,8 +70,8 @@ impl Counts {
 pub struct PackRow {
     /// Its name.
     pub id: PackId,
-    /// Its salt.
-    pub salt: [u8; 32],
+    /// What opens its frames. The version may be one that this program does not know.
+    pub key: PackKey,
     /// Its stored size.
     pub size_bytes: u32,
     /// Row of its first frame; its frames follow each other.
@@ -85,12 +87,14 @@ impl PackRow {
     #[must_use]
     pub fn encode(&self) -> [u8; PACK_ROW_BYTES] {
         let kind = match self.kind {
-            BlobKind::Data => 0u32,
+            BlobKind::Data => 0,
             BlobKind::Tree => 1,
         };
+        let [low, high] = self.key.version.to_le_bytes();
+        let numbers = [self.size_bytes, self.first_frame, self.frames].map(u32::to_le_bytes);
+        let parts: [&[u8]; 4] = [&self.id.0, &self.key.salt, numbers.as_flattened(), &[kind, 0, low, high]];
         let mut row = [0; PACK_ROW_BYTES];
-        let numbers = [self.size_bytes, self.first_frame, self.frames, kind].map(u32::to_le_bytes);
-        for (byte, value) in row.iter_mut().zip(self.id.0.iter().chain(&self.salt).chain(numbers.as_flattened())) {
+        for (byte, value) in row.iter_mut().zip(parts.into_iter().flatten()) {
             *byte = *value;
         }
         row
@@ -101,12 +105,13 @@ impl PackRow {
         let (salt, row) = row.split_first_chunk()?;
         let mut numbers = Numbers(row);
         let (size_bytes, first_frame, frames) = (numbers.next()?, numbers.next()?, numbers.next()?);
-        let kind = match numbers.next()? {
-            0 => BlobKind::Data,
-            1 => BlobKind::Tree,
+        let (kind, version) = match *numbers.0 {
+            [0, 0, low, high] => (BlobKind::Data, u16::from_le_bytes([low, high])),
+            [1, 0, low, high] => (BlobKind::Tree, u16::from_le_bytes([low, high])),
             _ => return None,
         };
-        Some(Self { id: PackId(*id), salt: *salt, size_bytes, first_frame, frames, kind })
+        let key = PackKey { salt: *salt, version };
+        (version > 0).then_some(Self { id: PackId(*id), key, size_bytes, first_frame, frames, kind })
     }
 }
 
@@ -206,6 +211,9 @@ impl<B: AsRef<[u8]>> Table<B> {
         let mut next_frame = 0;
         for number in 0..self.counts.packs {
             let pack = self.pack(number).ok_or("a pack's row is not valid")?;
+            if u64::from(pack.size_bytes) > limits::PACK_BYTES_MAX {
+                return Err("a pack is larger than any can be");
+            }
             if pack.first_frame != next_frame {
                 return Err("a pack's frames do not follow those of the pack before it");
             }
@@ -215,6 +223,10 @@ impl<B: AsRef<[u8]>> Table<B> {
                 let end = u64::from(frame.offset_bytes) + u64::from(frame.stored_bytes);
                 if frame.pack != number || end > u64::from(pack.size_bytes) {
                     return Err("a frame does not lie in its pack");
+                }
+                let stored = TAG_BYTES..=limits::FRAME_BYTES_MAX + TAG_BYTES;
+                if !stored.contains(&(frame.stored_bytes as usize)) {
+                    return Err("a frame's stored length is out of bounds");
                 }
                 if frame.plain_bytes as usize > limits::FRAME_BYTES_MAX {
                     return Err("a frame is longer than any can be");
@@ -380,6 +392,48 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    const PACK: PackRow = PackRow {
+        id: PackId([4; 32]),
+        key: PackKey { salt: [5; 32], version: 1 },
+        size_bytes: 1 << 20,
+        first_frame: 0,
+        frames: 1,
+        kind: BlobKind::Data,
+    };
+    const FRAME: FrameRow =
+        FrameRow { pack: 0, offset_bytes: 48, stored_bytes: 500, plain_bytes: 1300, compression: Compression::Zstd };
+
+    fn table(pack: &PackRow, frame: &FrameRow) -> Result<Table<Vec<u8>>, &'static str> {
+        let counts = Counts { data: 0, tree: 0, frames: 1, packs: 1 };
+        Table::new([frame.encode().as_slice(), &pack.encode()].concat(), counts)
+    }
+
+    #[test]
+    fn bounds_of_packs_and_frames() {
+        assert!(table(&PACK, &FRAME).is_ok());
+        let largest = u32::try_from(limits::PACK_BYTES_MAX).unwrap();
+        let pack = |size_bytes| PackRow { size_bytes, ..PACK };
+        assert!(table(&pack(largest), &FRAME).is_ok());
+        assert!(table(&pack(largest + 1), &FRAME).is_err());
+        let most = u32::try_from(limits::FRAME_BYTES_MAX + TAG_BYTES).unwrap();
+        for (stored_bytes, accepted) in [(0, false), (15, false), (16, true), (most, true), (most + 1, false)] {
+            assert_eq!(table(&pack(largest), &FrameRow { stored_bytes, ..FRAME }).is_ok(), accepted, "{stored_bytes}");
+        }
+    }
+
+    /// A later version's pack does not make a run unreadable; what no version can be does.
+    #[test]
+    fn the_version_of_a_pack_is_carried() {
+        let later = PackRow { key: PackKey { version: 0x0203, ..PACK.key }, kind: BlobKind::Tree, ..PACK };
+        assert_eq!(later.encode()[76..], [1, 0, 3, 2]);
+        assert_eq!(table(&later, &FRAME).unwrap().pack(0), Some(later));
+        for wrong in [[2, 0, 1, 0], [0, 1, 1, 0], [0, 0, 0, 0]] {
+            let mut row = PACK.encode();
+            row[76..].copy_from_slice(&wrong);
+            assert_eq!(PackRow::decode(&row), None);
+        }
+    }
 
     proptest! {
         #[test]

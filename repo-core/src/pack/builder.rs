@@ -14,7 +14,10 @@ use crate::{
     error::Result,
     id::{ObjectId, PackId},
     limits,
-    pack::directory::{PackBlob, PackDirectory, PackFrame},
+    pack::{
+        directory::{PackBlob, PackDirectory, PackFrame},
+        reader::PackKey,
+    },
     runtime::Runtime,
 };
 
@@ -78,8 +81,8 @@ pub struct FinishedPack {
     pub id: PackId,
     /// What its blobs are.
     pub kind: BlobKind,
-    /// Its salt, which readers need to open a frame.
-    pub salt: [u8; 32],
+    /// What readers need to open a frame.
+    pub key: PackKey,
     /// Its bytes.
     pub bytes: Vec<u8>,
     /// What it holds.
@@ -145,9 +148,9 @@ impl PackBuilder {
     /// # Errors
     /// When what was sealed does not open again.
     pub fn finish(self) -> Result<FinishedPack> {
-        let salt = *self.container.salt();
+        let key = self.container.header().into();
         let bytes = self.container.finish(&codec::encode(&self.directory))?;
-        Ok(FinishedPack { id: object_id(&bytes).into(), kind: self.kind, salt, bytes, directory: self.directory })
+        Ok(FinishedPack { id: object_id(&bytes).into(), kind: self.kind, key, bytes, directory: self.directory })
     }
 }
 

@@ -4,7 +4,10 @@ use std::cell::RefCell;
 
 use crate::{
     blob::{BlobKind, FrameLocation},
-    crypto::keys::{Keys, ObjectKind},
+    crypto::{
+        keys::{Keys, ObjectKind},
+        slot::FORMAT_VERSION,
+    },
     envelope::{
         container::{CONTAINER_BYTES_MIN, FOOTER_BYTES, Footer, open_frame},
         header::{Header, ObjectCipher},
@@ -19,10 +22,25 @@ use crate::{
 /// How much of a pack's end is read at first; holds footer and directory of most packs.
 const FIRST_SUFFIX_BYTES: u64 = 64 << 10;
 
-/// A pack's directory with what is needed to open its frames.
-pub struct PackSummary {
+/// What of a pack's header a reader needs to open its frames. The index knows it of every pack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct PackKey {
     /// Its salt.
     pub salt: [u8; 32],
+    /// The version of the format it was written in; not zero.
+    pub version: u16,
+}
+
+impl From<&Header> for PackKey {
+    fn from(header: &Header) -> Self {
+        Self { salt: header.salt, version: header.version }
+    }
+}
+
+/// A pack's directory with what is needed to open its frames.
+pub struct PackSummary {
+    /// What opens its frames.
+    pub key: PackKey,
     /// What its blobs are.
     pub kind: BlobKind,
     /// What it holds.
@@ -79,17 +97,17 @@ fn summary(keys: &Keys, footer: &Footer, kind: BlobKind, suffix: &[u8], name: &O
         .ok_or_else(|| Error::from(Damage::new(name, "its directory is longer than itself")))?;
     let directory = footer.open_directory(keys, stored, name)?;
     let directory = PackDirectory::decode(&directory, footer.directory_offset_bytes, name)?;
-    Ok(PackSummary { salt: footer.header.salt, kind, directory })
+    Ok(PackSummary { key: (&footer.header).into(), kind, directory })
 }
 
-/// Opens a frame of a pack with this salt into `into`.
+/// Opens a frame of a pack with this key into `into`.
 ///
 /// # Errors
-/// When it is damaged; `into` then holds nothing of use.
+/// [`Error::NewerFormat`] when the pack was written in a version this program does not know. When the frame is damaged; `into` then holds nothing of use.
 pub fn open_pack_frame(
     keys: &Keys,
     kind: BlobKind,
-    salt: &[u8; 32],
+    key: &PackKey,
     frame: &FrameLocation,
     stored: &[u8],
     into: &mut Vec<u8>,
@@ -97,7 +115,11 @@ pub fn open_pack_frame(
     thread_local! {
         static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-    let header = Header { kind: ObjectKind::pack(kind), salt: *salt };
+    let name = ObjectName::new(Place::Data, frame.pack);
+    if key.version > FORMAT_VERSION {
+        return Err(Error::NewerFormat { object: name.to_string(), found: key.version, known: FORMAT_VERSION });
+    }
+    let header = Header { kind: ObjectKind::pack(kind), version: key.version, salt: key.salt };
     let cipher = ObjectCipher::new(keys, &header);
     let plain_bytes = usize::try_from(frame.plain_bytes).unwrap_or(usize::MAX);
     SCRATCH
@@ -105,7 +127,6 @@ pub fn open_pack_frame(
             open_frame(&cipher, frame.ordinal, frame.compression, stored, plain_bytes, scratch, into)
         })
         .map_err(|reason| {
-            let name = ObjectName::new(Place::Data, frame.pack);
             Damage::new(name, format_args!("frame {} at byte {}: {reason}", frame.ordinal, frame.offset_bytes)).into()
         })
 }

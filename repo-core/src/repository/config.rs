@@ -21,6 +21,8 @@ pub struct Config {
     pub parameters: Parameters,
     /// Names of features a program must know to read the repository. None in version 1.
     pub required_features: Vec<String>,
+    /// Names of features a program must know to write to it; to read it, they do not matter. None in version 1.
+    pub required_features_to_write: Vec<String>,
 }
 
 /// What all writers of a repository go by, so that they find each other's chunks.
@@ -79,7 +81,7 @@ impl Config {
     /// The config of a new repository.
     #[must_use]
     pub const fn new(repository: RepositoryId, created: Timestamp, parameters: Parameters) -> Self {
-        Self { repository, created, parameters, required_features: Vec::new() }
+        Self { repository, created, parameters, required_features: Vec::new(), required_features_to_write: Vec::new() }
     }
 
     /// Holds what was read against bounds and against the key slot.
@@ -93,5 +95,34 @@ impl Config {
             )));
         }
         self.parameters.validate().map_err(|reason| Damage::new("config", reason).into())
+    }
+
+    /// Whether this program knows all that is needed to write.
+    pub(super) fn check_writable(&self) -> Result<()> {
+        match self.required_features_to_write.first() {
+            None => Ok(()),
+            Some(feature) => Err(Error::Invalid(format!(
+                "writing to the repository needs the feature \"{feature}\", which this program does not know; it can be read; \
+                 use a newer one to write"
+            ))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn features_to_write_do_not_keep_from_reading() {
+        let id = RepositoryId([1; 32]);
+        let mut config = Config::new(id, Timestamp::default(), Parameters::default());
+        assert!(config.check(id).is_ok() && config.check_writable().is_ok());
+        config.required_features_to_write.push("later".into());
+        assert!(config.check(id).is_ok());
+        let refused = config.check_writable().unwrap_err();
+        assert!(matches!(&refused, Error::Invalid(text) if text.contains("\"later\"")), "{refused}");
+        config.required_features.push("all".into());
+        assert!(config.check(id).is_err());
     }
 }

@@ -115,6 +115,7 @@ impl Repository {
     /// # Errors
     /// When the slot cannot be made or stored.
     pub fn add_key(&self, password: &[u8], host: String, user: String, cost: KdfCost) -> Result<KeyId> {
+        self.check_writable()?;
         let info = SlotInfo { created: self.runtime().now(), host, user };
         put_slot(self.store(), self.keys(), info, password, cost, self.runtime())
     }
@@ -124,6 +125,7 @@ impl Repository {
     /// # Errors
     /// When there is no such slot, or it is the one in use.
     pub fn remove_key(&self, id: KeyId) -> Result<()> {
+        self.check_writable()?;
         if id == self.key() {
             return Err(Error::Invalid(
                 "this is the key in use; open the repository with another password to remove it".into(),

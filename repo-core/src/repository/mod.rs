@@ -103,6 +103,14 @@ impl Repository {
         Ok(Self { store, keys, config, runtime, key })
     }
 
+    /// Asks whether this program may write to it. Everything that changes a repository asks first.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`], naming a feature that writers must know and this program does not.
+    pub fn check_writable(&self) -> Result<()> {
+        self.config.check_writable()
+    }
+
     /// Its random name.
     #[must_use]
     pub const fn id(&self) -> RepositoryId {

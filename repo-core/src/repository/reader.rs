@@ -10,7 +10,7 @@ use crate::{
     error::{Damage, Error, Result},
     id::{BlobId, PackId},
     index::set::IndexSet,
-    pack::reader::open_pack_frame,
+    pack::reader::{PackKey, open_pack_frame},
     repository::Repository,
     store::{ByteRange, ObjectName, Place},
 };
@@ -22,7 +22,7 @@ pub const CACHE_BYTES: usize = 16 << 20;
 pub struct BlobReader {
     repository: Arc<Repository>,
     index: Arc<IndexSet>,
-    salts: HashMap<PackId, [u8; 32]>,
+    keys: HashMap<PackId, PackKey>,
     cache: Mutex<FrameCache>,
 }
 
@@ -30,8 +30,8 @@ impl BlobReader {
     /// A reader that keeps at most `cache_bytes` of opened frames.
     #[must_use]
     pub fn new(repository: Arc<Repository>, index: Arc<IndexSet>, cache_bytes: usize) -> Self {
-        let salts = index.all_packs().map(|pack| (pack.id, pack.salt)).collect();
-        Self { repository, index, salts, cache: Mutex::new(FrameCache::new(cache_bytes)) }
+        let keys = index.all_packs().map(|pack| (pack.id, pack.key)).collect();
+        Self { repository, index, keys, cache: Mutex::new(FrameCache::new(cache_bytes)) }
     }
 
     /// The index it reads by.
@@ -106,10 +106,10 @@ impl ReadFrames for BlobReader {
     }
 
     fn open_frame(&self, kind: BlobKind, frame: &FrameLocation, stored: &[u8], into: &mut Vec<u8>) -> Result<()> {
-        let Some(salt) = self.salts.get(&frame.pack) else {
+        let Some(key) = self.keys.get(&frame.pack) else {
             return Err(Error::Invalid(format!("pack {} is not in the index this reader was made with", frame.pack)));
         };
-        open_pack_frame(self.repository.keys(), kind, salt, frame, stored, into)
+        open_pack_frame(self.repository.keys(), kind, key, frame, stored, into)
     }
 
     fn blob_id(&self, kind: BlobKind, plain: &[u8]) -> BlobId {

@@ -140,6 +140,7 @@ impl Session {
     /// # Errors
     /// When its note cannot be stored.
     pub fn open(repository: Arc<Repository>, index: Arc<IndexSet>, options: SessionOptions) -> Result<Self> {
+        repository.check_writable()?;
         let note = match &options.note {
             Some(note) if !options.dry_run => Some(repository.save(Place::Locks, ObjectKind::Session, note)?.into()),
             _ => None,
@@ -400,12 +401,12 @@ impl Shared {
 
     /// Finishes and stores a pack, and takes it into the book of stored ones. Returns its buffer for re-use.
     pub(super) fn put_pack(&self, pack: PackBuilder) -> Result<Vec<u8>> {
-        let FinishedPack { id, kind, salt, bytes, directory } = pack.finish()?;
+        let FinishedPack { id, kind, key, bytes, directory } = pack.finish()?;
         put_hashed(self.repository.store(), &ObjectName::new(Place::Data, id), &bytes)?;
         let full = {
             let mut stored = lock(&self.stored);
             stored.packs.insert(id, bytes.len() as u64);
-            stored.unindexed.add_pack(id, salt, u32::try_from(bytes.len()).unwrap_or(u32::MAX), kind, &directory);
+            stored.unindexed.add_pack(id, key, u32::try_from(bytes.len()).unwrap_or(u32::MAX), kind, &directory);
             (stored.unindexed.blobs() >= INDEX_RUN_BLOBS).then(|| std::mem::take(&mut stored.unindexed))
         };
         if let Some(builder) = full {

@@ -12,7 +12,7 @@ use crate::{
     repository::{Repository, commit::Seal},
     store::{ObjectName, Place},
     time::Timestamp,
-    tree::node::{Metadata, Totals},
+    tree::node::{Extension, Metadata, Totals, checked_extensions},
 };
 
 pub mod select;
@@ -63,6 +63,9 @@ pub struct Snapshot {
     pub protection: Protection,
     /// What the backup did.
     pub summary: Summary,
+    /// What later programs say of it, strictly ascending by tag. None in version 1.
+    #[serde(deserialize_with = "checked_extensions")]
+    pub extensions: Vec<Extension>,
 }
 
 /// How a snapshot may be removed.

@@ -2,9 +2,10 @@
 //!
 //! The order of fields and variants is the stored encoding; a change needs a new format version.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
+    error::{Error, Result},
     id::BlobId,
     limits,
     time::Timestamp,
@@ -171,6 +172,49 @@ pub struct Metadata {
     pub hard_links: Option<HardLinks>,
     /// Extended attributes, sorted by name; POSIX ACLs are among them.
     pub xattrs: Vec<Xattr>,
+    /// What later programs say of it, strictly ascending by tag. None in version 1.
+    #[serde(deserialize_with = "checked_extensions")]
+    pub extensions: Vec<Extension>,
+}
+
+/// Something that a later program says of an entry or a snapshot, without a new version of the format.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Extension {
+    /// What it is. Readers pass over an even tag they do not know, and must not act on what carries an odd one.
+    pub tag: u32,
+    /// What it says.
+    pub value: Bytes<{ limits::EXTENSION_BYTES_MAX }>,
+}
+
+impl Extension {
+    /// The first tag that this program must know to act on what carries it, and does not.
+    #[must_use]
+    pub fn first_needed(extensions: &[Self]) -> Option<u32> {
+        extensions.iter().map(|extension| extension.tag).find(|tag| !tag.is_multiple_of(2))
+    }
+
+    /// # Errors
+    /// When `what` must not be acted on by this program.
+    pub fn check(extensions: &[Self], what: &dyn std::fmt::Display) -> Result<()> {
+        match Self::first_needed(extensions) {
+            None => Ok(()),
+            Some(tag) => Err(Error::Invalid(format!(
+                "{what} was made by a newer version of this program (it has extension {tag}); use that one"
+            ))),
+        }
+    }
+}
+
+/// Decodes extensions and checks their number and order.
+pub(crate) fn checked_extensions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Extension>, D::Error> {
+    let extensions = Vec::<Extension>::deserialize(deserializer)?;
+    if extensions.len() > limits::EXTENSIONS_MAX {
+        return Err(D::Error::custom("too many extensions"));
+    }
+    if !extensions.is_sorted_by(|a, b| a.tag < b.tag) {
+        return Err(D::Error::custom("the tags of extensions do not ascend"));
+    }
+    Ok(extensions)
 }
 
 /// Permission bits, `0o7777` at most; decoding refuses others.
@@ -195,7 +239,7 @@ impl Mode {
 impl TryFrom<u32> for Mode {
     type Error = &'static str;
 
-    fn try_from(bits: u32) -> Result<Self, Self::Error> {
+    fn try_from(bits: u32) -> std::result::Result<Self, Self::Error> {
         if bits <= 0o7777 { Ok(Self::from_bits(bits)) } else { Err("a mode has bits above 0o7777") }
     }
 }

@@ -64,6 +64,7 @@ fn entry(name: &str, size_bytes: u64) -> Entry {
         inode: 7,
         hard_links: None,
         xattrs: Vec::new(),
+        extensions: Vec::new(),
     };
     let kind = NodeKind::File { size_bytes, content: Content::Empty };
     Entry { name: Name::new(name.as_bytes()).unwrap(), node: Node { kind, metadata } }

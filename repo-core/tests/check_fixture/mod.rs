@@ -93,6 +93,7 @@ pub(crate) fn metadata() -> Metadata {
         inode: 7,
         hard_links: None,
         xattrs: Vec::new(),
+        extensions: Vec::new(),
     }
 }
 
@@ -130,6 +131,7 @@ pub(crate) fn snapshot(tree: BlobId, totals: Totals, time: i64) -> Snapshot {
         groups: BTreeMap::new(),
         protection: Protection::None,
         summary: Summary::default(),
+        extensions: Vec::new(),
     }
 }
 

@@ -168,6 +168,7 @@ impl Thing {
                     inode: thing.stat.inode,
                     hard_links: None,
                     xattrs: thing.xattrs.clone(),
+                    extensions: Vec::new(),
                 };
                 seen.insert(path.clone(), Seen { file_type: thing.stat.file_type, content, holes, metadata });
                 thing.see(&path, seen);

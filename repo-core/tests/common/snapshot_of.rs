@@ -77,6 +77,7 @@ pub fn node_of(path: &Path, chunk_bytes: usize, blobs: &dyn WriteBlobs) -> Node 
         inode: stat.ino(),
         hard_links,
         xattrs,
+        extensions: Vec::new(),
     };
     Node { kind, metadata }
 }

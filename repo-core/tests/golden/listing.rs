@@ -18,7 +18,7 @@ use repo_core::{
         TreeBlob,
         content::Pieces,
         directory::DirectoryEntries,
-        node::{Content, Entry, Metadata, NodeKind, Piece, Totals},
+        node::{Content, Entry, Extension, Metadata, NodeKind, Piece, Totals},
     },
 };
 use sha2::{Digest, Sha256};
@@ -162,6 +162,7 @@ fn describe(id: &SnapshotId, snapshot: &Snapshot, committed: bool, out: &mut Lin
     ];
     let counters = counters.map(|counter| counter.to_string()).join(" ");
     out.add(format!("  summary {} {} {counters}", at(did.started), at(did.ended)));
+    out.add(format!("  extensions {}", later(&snapshot.extensions)));
     out.add(format!("  totals {}", sums(&snapshot.totals)));
     out.add(format!("  root {}", snapshot.root.as_ref().map_or("-".into(), words)));
 }
@@ -212,7 +213,7 @@ fn words(metadata: &Metadata) -> String {
         .map(|xattr| format!("{}={}", escape(xattr.name.as_bytes()), short(xattr.value.as_bytes())))
         .collect();
     format!(
-        "{:04o} {}:{} {} {} {} {} {} {}",
+        "{:04o} {}:{} {} {} {} {} {} {} {}",
         metadata.mode.bits(),
         metadata.user,
         metadata.group,
@@ -221,8 +222,14 @@ fn words(metadata: &Metadata) -> String {
         metadata.accessed.map_or("-".into(), at),
         metadata.inode,
         or_dash(links.unwrap_or_default()),
-        or_dash(xattrs.join(","))
+        or_dash(xattrs.join(",")),
+        later(&metadata.extensions)
     )
+}
+
+fn later(extensions: &[Extension]) -> String {
+    let one = |extension: &Extension| format!("{}={}", extension.tag, short(extension.value.as_bytes()));
+    or_dash(extensions.iter().map(one).collect::<Vec<_>>().join(","))
 }
 
 fn short(value: &[u8]) -> String {

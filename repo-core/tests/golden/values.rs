@@ -14,7 +14,7 @@ use repo_core::{
     time::Timestamp,
     tree::{
         name::{Bytes, Name},
-        node::{Content, Device, Entry, HardLinks, Metadata, Mode, Node, NodeKind, Piece, Totals, Xattr},
+        node::{Content, Device, Entry, Extension, HardLinks, Metadata, Mode, Node, NodeKind, Piece, Totals, Xattr},
     },
 };
 
@@ -48,6 +48,7 @@ pub fn plain_metadata() -> Metadata {
         inode: 0,
         hard_links: None,
         xattrs: Vec::new(),
+        extensions: Vec::new(),
     }
 }
 
@@ -63,6 +64,7 @@ pub fn rich_metadata() -> Metadata {
         inode: u64::MAX,
         hard_links: Some(HardLinks { device: 64_768, count: 2 }),
         xattrs: vec![xattr(b"security.capability", &[1, 0, 0, 2]), xattr(b"user.colour", b"green")],
+        extensions: vec![Extension { tag: 300, value: bytes(b"later") }],
     }
 }
 
@@ -131,6 +133,7 @@ pub fn snapshot() -> Snapshot {
             bytes_added_packed: 11,
             problems: 12,
         },
+        extensions: vec![Extension { tag: 0, value: bytes(b"") }, Extension { tag: 2, value: bytes(b"x") }],
     }
 }
 

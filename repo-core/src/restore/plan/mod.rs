@@ -22,7 +22,7 @@ use crate::{
     sink::{Attributes, Existing, ExistingKind, Sink, SinkError},
     tree::{
         name::Name,
-        node::{Entry, NodeKind},
+        node::{Entry, Extension, NodeKind},
         walk::{Descend, Visit, walk},
     },
 };
@@ -116,9 +116,17 @@ impl<'a, S: Sink> Planner<'a, S> {
             if !selection.restore && !selection.descend {
                 return Descend::Past;
             }
+            if let Err(error) = Extension::check(&entry.node.metadata.extensions, &"it") {
+                self.context.problem(path.to_vec(), "restore", error.chain());
+                return Descend::Past;
+            }
             return self.directory(entry, selection.restore);
         }
         if selection.restore {
+            if let Err(error) = Extension::check(&entry.node.metadata.extensions, &"it") {
+                self.context.failed(path.to_vec(), "restore", error.chain());
+                return Descend::Past;
+            }
             match &entry.node.kind {
                 NodeKind::File { size_bytes, content } => self.file(entry, listed, *size_bytes, content),
                 NodeKind::Socket => add(&self.context.tally.sockets, 1),
