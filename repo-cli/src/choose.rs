@@ -63,6 +63,9 @@ pub(crate) fn listing(repository: &Repository, output: &Output) -> Result<Listin
     for damage in &listing.damaged {
         output.warning(&format!("{}; \"coffer check\" tells more", damage.chain()));
     }
+    for newer in &listing.newer {
+        output.warning(&newer.chain());
+    }
     if !listing.tentative.is_empty() {
         output.detail(&format!(
             "{} of backups that are at work or were cut short",

@@ -187,10 +187,16 @@ impl Error {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Damaged(_) | Self::MissingBlob { .. } | Self::NewerFormat { .. } => true,
+            Self::Damaged(_) | Self::MissingBlob { .. } => true,
             Self::Store(error) => matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Damage),
             _ => false,
         }
+    }
+
+    /// Whether an object is of a version that this program does not know. It is sound, for all that anybody knows.
+    #[must_use]
+    pub const fn is_newer(&self) -> bool {
+        matches!(self, Self::NewerFormat { .. })
     }
 
     /// The message with its causes, in one line.

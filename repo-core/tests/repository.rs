@@ -9,7 +9,8 @@ use repo_core::{
     crypto::{kdf::KdfCost, keys::ObjectKind, recorder},
     error::Error,
     id::BlobId,
-    index::set::IndexSet,
+    index::{builder::IndexBuilder, set::IndexSet},
+    pack::reader::{PackKey, read_directory},
     repository::{
         InitOptions, Repository,
         commit::Seal,
@@ -19,7 +20,8 @@ use repo_core::{
         session::{Session, SessionOptions},
     },
     runtime::SystemRuntime,
-    store::{ObjectName, Place, Store, memory::MemoryStore},
+    snapshot::Listing,
+    store::{ByteRange, ObjectName, Place, Store, memory::MemoryStore},
 };
 
 fn init(store: &MemoryStore) -> Arc<Repository> {
@@ -210,4 +212,67 @@ fn no_repository_and_two() {
     let again = Repository::init(Arc::new(store.clone()), Arc::new(SystemRuntime), &options);
     assert!(matches!(again, Err(Error::RepositoryExists { .. })));
     assert_eq!(store.names(), before);
+}
+
+/// Makes an object that this program wrote into one of a later version, as far as this program can tell.
+fn of_a_later_version(store: &MemoryStore, name: &ObjectName) {
+    let mut bytes = Vec::new();
+    store.get(name, ByteRange::WholeUpTo { limit_bytes: 1 << 20 }, &mut bytes).unwrap();
+    bytes[8] = 2;
+    store.delete(name).unwrap();
+    store.put(&ObjectName::new(name.place(), repo_core::pack::builder::object_id(&bytes)), &bytes).unwrap();
+}
+
+/// A seal that cannot be read may name any body: none is called tentative, nothing is called damaged.
+#[test]
+fn a_seal_of_a_later_version_is_told_of() {
+    let store = MemoryStore::default();
+    let repository = init(&store);
+    session(&repository).commit(&"body".to_string(), &mut no_rescue).unwrap();
+    let seals = repository.list(Place::Snapshots).unwrap();
+    let seal = seals.iter().find(|info| info.size_bytes == repo_core::envelope::object::SEAL_BYTES).unwrap();
+    of_a_later_version(&store, &seal.name);
+    let listing = Listing::read(&repository).unwrap();
+    assert!(listing.snapshots.is_empty() && listing.tentative.is_empty() && listing.damaged.is_empty());
+    assert!(matches!(listing.newer.as_slice(), [Error::NewerFormat { found: 2, .. }]), "{:?}", listing.newer);
+}
+
+/// What a later version stored in a pack is not damage; a copy of ours is taken where there is one.
+#[test]
+fn a_pack_of_a_later_version_is_told_of_when_it_is_needed() {
+    let store = MemoryStore::default();
+    let repository = init(&store);
+    let writing = session(&repository);
+    let (ids, _) = write(&writing, &[(BlobKind::Data, b"one".to_vec())]);
+    writing.commit(&"body".to_string(), &mut no_rescue).unwrap();
+    let pack = repository.list(Place::Data).unwrap().into_iter().next().unwrap();
+    let (id, size_bytes) = (pack.name.id().into(), pack.size_bytes);
+    let read = read_directory(repository.store(), repository.keys(), id, size_bytes).unwrap();
+    for info in repository.list(Place::Index).unwrap() {
+        store.delete(&info.name).unwrap();
+    }
+    let mut builder = IndexBuilder::default();
+    let key = PackKey { version: 2, ..read.key };
+    builder.add_pack(id, key, size_bytes.try_into().unwrap(), read.kind, &read.directory);
+    let run = builder.finish(repository.keys(), repository.runtime()).unwrap();
+    store.put(&ObjectName::new(Place::Index, run.id), &run.bytes).unwrap();
+    let error = reader(&repository).read_blob(BlobKind::Data, &ids[0], &mut Vec::new()).unwrap_err();
+    assert!(
+        matches!(&error, Error::NewerFormat { object, found: 2, .. } if *object == pack.name.to_string()),
+        "{error}"
+    );
+    assert!(error.is_newer() && !error.is_damage());
+}
+
+/// A slot of a later version may be the one for the password: it is not called wrong.
+#[test]
+fn a_key_slot_of_a_later_version_is_told_of() {
+    let store = MemoryStore::default();
+    init(&store);
+    let open = |password: &[u8]| Repository::open(Arc::new(store.clone()), Arc::new(SystemRuntime), password, None);
+    let mut bytes = b"COFFER\r\n\x02\x00\x02".to_vec();
+    bytes.resize(400, 1);
+    store.put(&ObjectName::new(Place::Keys, repo_core::pack::builder::object_id(&bytes)), &bytes).unwrap();
+    assert!(matches!(open(b"other"), Err(Error::NewerFormat { found: 2, .. })));
+    assert!(open(b"secret").is_ok());
 }

@@ -167,7 +167,7 @@ impl SnapshotsArgs {
 
 /// Snapshots that cannot be read were told of, and must not pass for none.
 fn ending(listing: &Listing) -> Ending {
-    match listing.damaged.len() {
+    match listing.damaged.len() + listing.newer.len() {
         0 => Ending::Done,
         damaged => Ending::Damage(format!(
             "{} cannot be read",

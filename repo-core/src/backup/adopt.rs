@@ -77,7 +77,7 @@ impl Known {
                     builder.add_pack(id, pack.key, size_bytes, pack.kind, &pack.directory);
                 }
                 // None of ours, or not whole; `check` tells of it.
-                Err(error) if error.is_damage() => {}
+                Err(error) if error.is_damage() || error.is_newer() => {}
                 Err(error) => return Err(error),
             }
         }

@@ -29,7 +29,9 @@ pub(super) type Snapshots = Vec<(SnapshotId, Snapshot)>;
 /// Whether a failure concerns one object only, so that others are still worth a look: it is damaged or gone, or the store cannot
 /// give this one (a bad sector, a permission).
 pub(super) fn concerns_one_object(error: &Error) -> bool {
-    error.is_damage() || matches!(error.store_kind(), Some(StoreErrorKind::Permanent | StoreErrorKind::Denied))
+    error.is_damage()
+        || error.is_newer()
+        || matches!(error.store_kind(), Some(StoreErrorKind::Permanent | StoreErrorKind::Denied))
 }
 
 /// Checks the config, key slots and notes.

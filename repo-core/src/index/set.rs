@@ -48,7 +48,7 @@ impl IndexSet {
     /// Lists and reads all runs.
     ///
     /// # Errors
-    /// When one of them cannot be read. With `damaged`, runs that are damaged are told of there and left out.
+    /// When one of them cannot be read. With `damaged`, runs that are damaged or newer than this program are told of there and left out.
     pub fn load(store: &dyn Store, keys: &Keys, mut damaged: Option<&mut Vec<Error>>) -> Result<Self> {
         for attempt in 1.. {
             match Self::load_once(store, keys, damaged.as_deref_mut()) {
@@ -68,7 +68,7 @@ impl IndexSet {
         for (id, info) in listed {
             match (read_run(store, keys, id), damaged.as_deref_mut()) {
                 (Ok(table), _) => set.add(id, info.size_bytes, table),
-                (Err(error), Some(damaged)) if error.is_damage() => damaged.push(error),
+                (Err(error), Some(damaged)) if error.is_damage() || error.is_newer() => damaged.push(error),
                 (Err(error), _) => return Err(error),
             }
         }

@@ -3,9 +3,10 @@
 use crate::{
     crypto::{
         kdf::KdfCost,
-        keys::{Keys, MasterKey},
+        keys::{Keys, MasterKey, ObjectKind},
         slot::{self, SLOT_BYTES, Slot, SlotError, SlotInfo},
     },
+    envelope::header::{HEADER_BYTES, Header},
     error::{Damage, Error, Result, StoreErrorKind},
     id::KeyId,
     limits,
@@ -66,6 +67,9 @@ pub(super) fn open_slots(store: &dyn Store, password: &[u8], hint: Option<&str>)
         slots.sort_by_key(|id| !id.to_string().starts_with(hint));
     }
     if slots.is_empty() {
+        if let Some(newer) = newer_slot(store)? {
+            return Err(newer);
+        }
         return Err(Damage::new("keys", "the repository has no key; restore the folder keys/ from a copy").into());
     }
     let mut problem = None;
@@ -73,12 +77,38 @@ pub(super) fn open_slots(store: &dyn Store, password: &[u8], hint: Option<&str>)
         match open_slot(store, id, password) {
             Ok(slot) => return Ok((id, Keys::new(MasterKey::from_bytes(*slot.master.expose()), slot.repository))),
             Err(Error::WrongPassword { .. }) => {}
-            Err(error) if error.is_damage() => problem = Some(error),
+            Err(error) if error.is_damage() || error.is_newer() => problem = Some(error),
             Err(error) => return Err(error),
         }
     }
     // A damaged slot may have been the one for this password; to say "wrong password" would send its owner the wrong way.
+    // So may one of a later version.
+    if problem.is_none() {
+        problem = newer_slot(store)?;
+    }
     Err(problem.unwrap_or_else(|| Error::WrongPassword { location: store.location() }))
+}
+
+/// Tells of a slot of a later version, which may have another size. Only its first bytes are read.
+fn newer_slot(store: &dyn Store) -> Result<Option<Error>> {
+    let mut others = Vec::new();
+    store.list(Place::Keys, &mut |info| {
+        if info.size_bytes != SLOT_BYTES as u64 && info.size_bytes >= HEADER_BYTES as u64 {
+            others.push(info.name);
+        }
+    })?;
+    others.sort_unstable();
+    for name in others.into_iter().take(limits::KEY_SLOTS_MAX) {
+        let mut bytes = Vec::new();
+        let range = ByteRange::Exact { offset_bytes: 0, length_bytes: HEADER_BYTES as u64 };
+        if store.get(&name, range, &mut bytes).is_ok()
+            && let Err(error) = Header::parse(&bytes, ObjectKind::KeySlot, &name)
+            && error.is_newer()
+        {
+            return Ok(Some(error));
+        }
+    }
+    Ok(None)
 }
 
 fn open_slot(store: &dyn Store, id: KeyId, password: &[u8]) -> Result<Slot> {

@@ -91,7 +91,7 @@ impl Repository {
                 // A courtesy: one that cannot be read must not keep everybody out.
                 Some(ObjectKind::Session) => match self.open_note(ObjectKind::Session, &bytes, &info.name) {
                     Ok(session) => notes.sessions.push((id, session)),
-                    Err(error) if error.is_damage() => {}
+                    Err(error) if error.is_damage() || error.is_newer() => {}
                     Err(error) => return Err(error),
                 },
                 Some(ObjectKind::Mark) => notes.marks.push((id, self.open_note(ObjectKind::Mark, &bytes, &info.name)?)),

@@ -87,7 +87,7 @@ impl ReadBlobs for BlobReader {
         // Another copy may be whole where one is lost or damaged.
         for copy in self.index.copies(kind, id) {
             match self.read_copy(kind, id, &copy.location, into) {
-                Err(error) if error.is_damage() => failure = error,
+                Err(error) if error.is_damage() || error.is_newer() => failure = error,
                 result => return result,
             }
         }

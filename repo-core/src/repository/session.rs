@@ -292,7 +292,7 @@ impl Session {
         let mut failure = None;
         for (name, size_bytes) in &runs {
             match repository.check_stored(name, *size_bytes) {
-                Err(error) if error.is_damage() => failure = Some(error),
+                Err(error) if error.is_damage() || error.is_newer() => failure = Some(error),
                 result => result?,
             }
         }

@@ -118,10 +118,12 @@ pub struct Summary {
 pub struct Listing {
     /// Those that are committed, oldest first.
     pub snapshots: Vec<(SnapshotId, Snapshot)>,
-    /// Bodies without a seal: of backups at work or cut short.
+    /// Bodies without a seal: of backups at work or cut short. None if there is a seal of a newer version, which may name them.
     pub tentative: Vec<SnapshotId>,
     /// What could not be read.
     pub damaged: Vec<Error>,
+    /// Bodies and seals of a version that this program does not know.
+    pub newer: Vec<Error>,
 }
 
 impl Listing {
@@ -141,9 +143,13 @@ impl Listing {
                 bodies.insert(SnapshotId::from(info.name.id()));
             }
         }
+        // A seal that cannot be read for being newer may name any of the bodies without one: then none is called tentative.
+        let newer_seal = !listing.newer.is_empty();
         for body in bodies {
             if !sealed.contains(&body) {
-                listing.tentative.push(body);
+                if !newer_seal {
+                    listing.tentative.push(body);
+                }
                 continue;
             }
             if let Some(snapshot) = listing.take(load(repository, &body))? {
@@ -161,6 +167,10 @@ impl Listing {
             Err(error) if error.store_kind() == Some(StoreErrorKind::NotFound) => Ok(None),
             Err(error) if error.is_damage() => {
                 self.damaged.push(error);
+                Ok(None)
+            }
+            Err(error) if error.is_newer() => {
+                self.newer.push(error);
                 Ok(None)
             }
             Err(error) => Err(error),

@@ -17,6 +17,8 @@ use crate::{
 pub struct ContentWriter {
     inline: Vec<Piece>,
     pages: Option<PageWriter<Piece>>,
+    /// A hole not yet in the pages: the next piece may be a hole, too.
+    hole_bytes: u64,
     size_bytes: u64,
 }
 
@@ -32,6 +34,11 @@ impl ContentWriter {
             .filter(|size| *size <= limits::FILE_BYTES_MAX)
             .ok_or_else(|| Error::Invalid("the source gave a file longer than 2^63 - 1 bytes".into()))?;
         if let Some(pages) = &mut self.pages {
+            if let Piece::Hole { length_bytes } = piece {
+                self.hole_bytes += length_bytes;
+                return Ok(());
+            }
+            push_hole(pages, &mut self.hole_bytes, blobs)?;
             return pages.push(&piece, blobs);
         }
         if let (Piece::Hole { length_bytes: more }, Some(Piece::Hole { length_bytes })) =
@@ -43,6 +50,10 @@ impl ContentWriter {
         self.inline.push(piece);
         if self.inline.len() > limits::INLINE_PIECES {
             let mut pages = PageWriter::new();
+            if let Some(Piece::Hole { length_bytes }) = self.inline.last() {
+                self.hole_bytes = *length_bytes;
+                self.inline.pop();
+            }
             for piece in self.inline.drain(..) {
                 pages.push(&piece, blobs)?;
             }
@@ -55,14 +66,25 @@ impl ContentWriter {
     ///
     /// # Errors
     /// When storing fails.
-    pub fn finish(self, blobs: &dyn WriteBlobs) -> Result<(Content, u64)> {
+    pub fn finish(mut self, blobs: &dyn WriteBlobs) -> Result<(Content, u64)> {
         let content = match (self.pages, self.inline.as_slice()) {
-            (Some(pages), _) => Content::List(pages.finish(blobs)?),
+            (Some(mut pages), _) => {
+                push_hole(&mut pages, &mut self.hole_bytes, blobs)?;
+                Content::List(pages.finish(blobs)?)
+            }
             (None, []) => Content::Empty,
             (None, [Piece::Data { blob, .. }]) => Content::Blob(*blob),
             (None, _) => Content::Pieces(self.inline),
         };
         Ok((content, self.size_bytes))
+    }
+}
+
+/// Adds the hole that waits, if there is one.
+fn push_hole(pages: &mut PageWriter<Piece>, hole_bytes: &mut u64, blobs: &dyn WriteBlobs) -> Result<()> {
+    match std::mem::take(hole_bytes) {
+        0 => Ok(()),
+        length_bytes => pages.push(&Piece::Hole { length_bytes }, blobs),
     }
 }
 

@@ -143,12 +143,15 @@ proptest! {
         let mut writer = ContentWriter::default();
         let mut expected: Vec<Piece> = Vec::new();
         for (i, (hole, length)) in lengths.iter().enumerate() {
-            let piece = if *hole && !matches!(expected.last(), Some(Piece::Hole { .. })) {
+            let piece = if *hole {
                 Piece::Hole { length_bytes: u64::from(*length) }
             } else {
                 Piece::Data { blob: map.keys.blob_id(BlobKind::Data, &i.to_le_bytes()), length_bytes: *length }
             };
-            expected.push(piece);
+            match (piece, expected.last_mut()) {
+                (Piece::Hole { length_bytes: more }, Some(Piece::Hole { length_bytes })) => *length_bytes += more,
+                _ => expected.push(piece),
+            }
             writer.push(piece, &map).unwrap();
         }
         let (content, size) = writer.finish(&map).unwrap();
