@@ -1,15 +1,19 @@
 //! The bar on a terminal: one line with how much is done, one with what is being worked on.
 
-use std::{collections::VecDeque, sync::Arc};
+use std::{collections::VecDeque, io, sync::Arc};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use repo_core::tree::name::escape;
+use rustix::termios::tcgetwinsize;
 
 use super::{Reading, lines};
 use crate::{output::Output, size, time};
 
-/// Steps of the bar; finer than any terminal is wide.
-const STEPS: u32 = 10_000;
+/// Columns of the bar.
+const BAR_COLUMNS: u16 = 24;
+
+/// Columns of a terminal that does not tell.
+const COLUMNS: u16 = 80;
 
 /// Readings the speed is taken from: the last few seconds.
 const READINGS: usize = 50;
@@ -18,41 +22,23 @@ const READINGS: usize = 50;
 pub(super) struct Bar {
     drawn: ProgressBar,
     readings: VecDeque<(f64, u64)>,
-    measured: bool,
 }
 
 impl Bar {
     /// Puts up a bar; it is drawn with the first reading.
     pub(super) fn new(output: &Arc<Output>) -> Self {
-        let bar = ProgressBar::with_draw_target(Some(STEPS.into()), ProgressDrawTarget::stderr());
-        bar.set_style(style("{spinner} {msg}"));
-        output.set_bar(Some(bar.clone()));
-        Self { drawn: bar, readings: VecDeque::new(), measured: false }
+        let drawn = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        // Drawn whole by us, so that it never shows a part of one reading and a part of the next.
+        drawn.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_bar()));
+        output.set_bar(Some(drawn.clone()));
+        Self { drawn, readings: VecDeque::new() }
     }
 
     /// Draws it anew.
     pub(super) fn show(&mut self, reading: &Reading) {
         let rate = self.rate(reading);
-        let rate = rate.map(|rate| format!("{}/s", size::bytes(rate)));
-        // At the very beginning nobody can tell.
-        let left = reading.seconds_left().filter(|_| reading.seconds > 2.0);
-        let left = left.map(|seconds| format!("{} left", time::rounded(seconds)));
-        let problems = (reading.problems > 0).then(|| size::things(reading.problems, "problem", "problems"));
-        let parts: Vec<String> = [Some(lines::amount(reading)), rate, left, problems].into_iter().flatten().collect();
-        let text = parts.join(", ");
-        if let Some(share) = reading.share() {
-            if !self.measured {
-                self.measured = true;
-                self.drawn.set_style(style("{bar:24} {prefix:>5}  {msg}"));
-            }
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share from 0 to 1")]
-            self.drawn.set_position((share * f64::from(STEPS)) as u64);
-            self.drawn.set_prefix(format!("{:.0} %", (share * 100.0).floor()));
-        } else {
-            self.drawn.tick();
-        }
-        let current = escape(&reading.current);
-        self.drawn.set_message(if current.is_empty() { text } else { format!("{text}\n  {}", shortened(&current)) });
+        let columns = tcgetwinsize(io::stderr()).map(|size| size.ws_col).ok().filter(|columns| *columns > 0);
+        self.drawn.set_message(draw(reading, rate, columns.unwrap_or(COLUMNS)));
     }
 
     /// Bytes a second over the last few seconds.
@@ -79,18 +65,78 @@ impl Bar {
     }
 }
 
-fn style(template: &str) -> ProgressStyle {
-    let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-    style.progress_chars("━╾─").tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ")
+/// Both lines, none longer than the terminal is wide.
+fn draw(reading: &Reading, rate: Option<u64>, columns: u16) -> String {
+    let mut parts = vec![lines::amount(reading)];
+    parts.extend(rate.map(|rate| format!("{}/s", size::bytes(rate))));
+    // At the very beginning nobody can tell.
+    let left = reading.seconds_left().filter(|left| reading.seconds > 2.0 && *left >= 0.5);
+    parts.extend(left.map(|seconds| format!("{} left", time::rounded(seconds))));
+    parts.extend((reading.problems > 0).then(|| size::things(reading.problems, "problem", "problems")));
+    let text = parts.join(", ");
+    let line = match reading.share() {
+        Some(share) => format!("{} {:>3.0} %  {text}", bar(share), (share * 100.0).floor()),
+        None => text,
+    };
+    let columns = usize::from(columns.saturating_sub(1));
+    let current = escape(&reading.current);
+    if current.is_empty() {
+        beginning(&line, columns)
+    } else {
+        format!("{}\n  {}", beginning(&line, columns), end(&current, columns.saturating_sub(2)))
+    }
+}
+
+/// The bar itself.
+fn bar(share: f64) -> String {
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a share from 0 to 1")]
+    let filled = usize::from((share * f64::from(BAR_COLUMNS)) as u16);
+    format!("{}{}", "━".repeat(filled), "─".repeat(usize::from(BAR_COLUMNS).saturating_sub(filled)))
+}
+
+fn beginning(text: &str, columns: usize) -> String {
+    text.chars().take(columns).collect()
 }
 
 /// The end of a path that is too long for a line.
-fn shortened(path: &str) -> String {
-    const WIDTH: usize = 76;
+fn end(path: &str, columns: usize) -> String {
     let characters = path.chars().count();
-    if characters <= WIDTH {
+    if characters <= columns {
         return path.to_owned();
     }
-    let end: String = path.chars().skip(characters - WIDTH + 1).collect();
+    let end: String = path.chars().skip(characters + 1 - columns.min(characters)).collect();
     format!("…{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_fit_the_terminal() {
+        let reading = Reading {
+            seconds: 30.0,
+            found_files: 1000,
+            found_bytes: 4 << 30,
+            found_all: true,
+            done_files: 250,
+            done_bytes: 1 << 30,
+            problems: 1,
+            current: b"/srv/some/rather/long/path/to/a/file".to_vec(),
+        };
+        assert_eq!(
+            draw(&reading, Some(200 << 20), 120),
+            "━━━━━━──────────────────  25 %  250 of 1,000 files, 1.00 GiB of 4.00 GiB, 200 MiB/s, 1 min 30 s left, 1 problem\n  \
+             /srv/some/rather/long/path/to/a/file"
+        );
+        for columns in 0..120 {
+            let drawn = draw(&reading, None, columns);
+            assert!(
+                drawn.lines().all(|line| line.chars().count() <= usize::from(columns).max(3)),
+                "{columns}: {drawn}"
+            );
+        }
+        let begun = Reading { found_all: false, current: Vec::new(), problems: 0, ..reading };
+        assert_eq!(draw(&begun, None, 80), "250 files, 1.00 GiB");
+    }
 }
