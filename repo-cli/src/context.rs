@@ -13,7 +13,7 @@ use repo_core::{
         reader::{BlobReader, CACHE_BYTES},
     },
     runtime::{Runtime, SystemRuntime},
-    store::local::LocalStore,
+    store::{Store, local::LocalStore},
 };
 
 use crate::{
@@ -44,7 +44,7 @@ impl Context {
     /// Opens the repository that flags and variables name.
     pub(crate) fn open(&self) -> Result<Opened> {
         let access = Access::resolve(&self.global, &self.environment)?;
-        if access.embedded && !access.path.join("config").exists() {
+        if access.embedded && is_absent(&access) {
             let location = access.path.display();
             return Err(Failure::from(Error::NoRepository { location: location.to_string() }).hint(
                 "no repository was named; the first \"coffer backup\" makes this one, or name another with --repo",
@@ -56,7 +56,7 @@ impl Context {
     /// Opens the repository; if none is named and there is none yet, makes the one in the user's data folder.
     pub(crate) fn open_or_make(&self) -> Result<Opened> {
         let access = Access::resolve(&self.global, &self.environment)?;
-        if access.embedded && !access.path.join("config").exists() {
+        if access.embedded && is_absent(&access) {
             match self.make(&access) {
                 // Another program made it at the same time.
                 Err(failure) if matches!(failure.core(), Some(Error::RepositoryExists { .. })) => {}
@@ -68,9 +68,12 @@ impl Context {
 
     fn open_with(&self, access: &Access) -> Result<Opened> {
         let store = Arc::new(LocalStore::new(&access.path));
-        // Before a password is asked for or made known to anything.
-        if !access.path.join("config").exists() {
-            return Repository::open(store, Arc::new(SystemRuntime), b"", None).map(Arc::new).map_err(Failure::from);
+        // Before a password is asked for or made known to anything; that there is none is for the store to say.
+        if is_absent(access) {
+            match Repository::open(Arc::clone(&store) as Arc<dyn Store>, Arc::new(SystemRuntime), b"", None) {
+                Err(Error::WrongPassword { .. }) | Ok(_) => {} // it has just come into being
+                Err(error) => return Err(error.into()),
+            }
         }
         let password = access.password.read("password of the repository", false)?;
         self.cancel.check()?;
@@ -140,6 +143,11 @@ impl Context {
             (None, None) => Ok(None),
         }
     }
+}
+
+/// Whether there is surely nothing where the repository is to be.
+fn is_absent(access: &Access) -> bool {
+    matches!(access.path.join("config").try_exists(), Ok(false))
 }
 
 /// The name of this machine.

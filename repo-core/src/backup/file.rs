@@ -164,6 +164,8 @@ impl<'e, 'a> FileWorker<'e, 'a> {
 
     /// Makes a large file of one whose beginning is in the buffer.
     fn hand_on(&mut self, job: FileJob, reader: Box<dyn FileReader>, content: ContentWriter) {
+        // Large files alone are told of: by the time one of the others could be shown, it is done.
+        self.engine.progress.current(&job.directory.source.path_of(&job.name));
         let beginning = std::mem::take(&mut self.buffer);
         let large = LargeFile::new(job, reader, content, beginning);
         self.engine.queue.push_next(Task::Large(Box::new(large)));
