@@ -13,8 +13,9 @@ coffer=${CARGO_TARGET_DIR:-$here/target}/release/coffer
 work=$(mktemp -d)
 trap 'chmod -R u+rwX "$work"; rm -rf "$work"' EXIT
 cd "$work"
-export COFFER_REPOSITORY=$work/repository COFFER_PASSWORD="correct horse" COFFER_CACHE_DIR=$work/cache
-unset COFFER_PASSWORD_FILE COFFER_PASSWORD_COMMAND RESTIC_REPOSITORY RESTIC_PASSWORD RESTIC_PASSWORD_FILE RESTIC_PASSWORD_COMMAND
+# The embedded default: no repository and no password is named; both are made in the user's data folder, here in a folder of the demo.
+export COFFER_DATA_DIR=$work/data
+unset "${!COFFER_REPOSITORY@}" "${!COFFER_PASSWORD@}" "${!RESTIC_REPOSITORY@}" "${!RESTIC_PASSWORD@}"
 
 run() {
     echo
@@ -62,4 +63,4 @@ echo
 same files latest/files
 same first before/files
 echo
-echo "stored in the repository: $(du -sh --apparent-size repository | cut -f1), for $(du -sh --apparent-size files | cut -f1) backed up twice"
+echo "stored in the repository: $(du -sh --apparent-size data/repository | cut -f1), for $(du -sh --apparent-size files | cut -f1) backed up twice"
