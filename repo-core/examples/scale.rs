@@ -257,7 +257,7 @@ fn peak_mib() -> u64 {
     line.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) / 1024
 }
 
-#[expect(clippy::print_stdout, reason = "this is what it is for")]
+#[expect(clippy::print_stdout, clippy::cast_precision_loss, reason = "figures for people")]
 fn run(repository: &Arc<Repository>, source: &dyn Source, what: &str) {
     let start = Instant::now();
     let report = backup(repository, source, &options(Parent::Newest), &Silent, &Cancel::default()).expect("no faults");

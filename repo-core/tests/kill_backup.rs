@@ -2,6 +2,7 @@
 //!
 //! The victim is this test itself, run again as another process. `COFFER_TEST_KILLS` says how many kills at random times there are
 //! (else 12), and lets every operation be the last rather than every fourth.
+#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
 
 mod common;
 
@@ -53,19 +54,19 @@ impl Deadly {
     fn perform<T>(&self, job: impl FnOnce() -> T) -> T {
         let number = 2 * self.operations.fetch_add(1, Ordering::SeqCst);
         if number == self.last {
-            self.die();
+            die();
         }
         let answer = job();
         if number + 1 == self.last {
-            self.die();
+            die();
         }
         answer
     }
+}
 
-    fn die(&self) -> ! {
-        kill_process(getpid(), Signal::KILL).unwrap();
-        unreachable!("no process survives this")
-    }
+fn die() -> ! {
+    kill_process(getpid(), Signal::KILL).unwrap();
+    unreachable!("no process survives this")
 }
 
 impl Store for Deadly {
