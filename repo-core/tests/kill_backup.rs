@@ -2,7 +2,7 @@
 //!
 //! The victim is this test itself, run again as another process. `COFFER_TEST_KILLS` says how many kills at random times there are
 //! (else 12), and lets every operation be the last rather than every fourth.
-#![allow(clippy::unwrap_used, reason = "a test ends where something is not as it should be")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 mod common;
 
