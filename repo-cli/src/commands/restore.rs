@@ -132,7 +132,8 @@ impl RestoreArgs {
         let output = &context.output;
         let chosen = choose(&repository, output, &self.snapshot, &filter)?;
         let reader = context.reader(&repository)?;
-        Extension::check(&chosen.snapshot.extensions, &format_args!("snapshot {}", chosen.id.short()))?;
+        Extension::check(&chosen.snapshot.extensions, &format_args!("snapshot {}", chosen.id.short()))
+            .map_err(Error::Invalid)?;
         let tree = chosen.tree(&reader)?;
         let options = RestoreOptions {
             overwrite: match self.overwrite {

@@ -5,7 +5,6 @@
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
-    error::{Error, Result},
     id::BlobId,
     limits,
     time::Timestamp,
@@ -194,13 +193,13 @@ impl Extension {
     }
 
     /// # Errors
-    /// When `what` must not be acted on by this program.
-    pub fn check(extensions: &[Self], what: &dyn std::fmt::Display) -> Result<()> {
+    /// A text, when `what` must not be acted on by this program.
+    pub fn check(extensions: &[Self], what: &dyn std::fmt::Display) -> Result<(), String> {
         match Self::first_needed(extensions) {
             None => Ok(()),
-            Some(tag) => Err(Error::Invalid(format!(
+            Some(tag) => Err(format!(
                 "{what} was made by a newer version of this program (it has extension {tag}); use that one"
-            ))),
+            )),
         }
     }
 }
@@ -239,7 +238,7 @@ impl Mode {
 impl TryFrom<u32> for Mode {
     type Error = &'static str;
 
-    fn try_from(bits: u32) -> std::result::Result<Self, Self::Error> {
+    fn try_from(bits: u32) -> Result<Self, Self::Error> {
         if bits <= 0o7777 { Ok(Self::from_bits(bits)) } else { Err("a mode has bits above 0o7777") }
     }
 }

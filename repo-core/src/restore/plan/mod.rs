@@ -116,15 +116,15 @@ impl<'a, S: Sink> Planner<'a, S> {
             if !selection.restore && !selection.descend {
                 return Descend::Past;
             }
-            if let Err(error) = Extension::check(&entry.node.metadata.extensions, &"it") {
-                self.context.problem(path.to_vec(), "restore", error.chain());
+            if let Err(reason) = Extension::check(&entry.node.metadata.extensions, &"it") {
+                self.context.problem(path.to_vec(), "restore", reason);
                 return Descend::Past;
             }
             return self.directory(entry, selection.restore);
         }
         if selection.restore {
-            if let Err(error) = Extension::check(&entry.node.metadata.extensions, &"it") {
-                self.context.failed(path.to_vec(), "restore", error.chain());
+            if let Err(reason) = Extension::check(&entry.node.metadata.extensions, &"it") {
+                self.context.failed(path.to_vec(), "restore", reason);
                 return Descend::Past;
             }
             match &entry.node.kind {
