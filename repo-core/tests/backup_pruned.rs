@@ -280,6 +280,31 @@ fn what_is_deleted_before_it_can_be_rescued_fails_the_backup_and_not_the_next() 
     }
 }
 
+/// A whole prune passes by while a backup that needs nothing of its victims is at work. Merging the index must not name them again.
+#[test]
+fn what_was_pruned_meanwhile_does_not_come_back_into_the_index() {
+    let store = MemoryStore::new();
+    init(store.clone());
+    let other = Thing::directory([("other", Thing::file(noise(50, 20_000)))]);
+    back_up_model(&open(store.clone()), &other);
+    let victims = packs(&store);
+    let (inner, gone, pruner) = (store.clone(), victims.clone(), open(store.clone()));
+    let mut done = false;
+    let shared = Shared::new(&store, move |moment| {
+        if matches!(moment, Moment::Put(name, _) if name.place() == Place::Data) && !done {
+            done = true;
+            remove_from_index(&pruner, &inner, &gone);
+            delete(&inner, &gone);
+            forget_all(&inner);
+        }
+    });
+    let tree = tree();
+    let report = run(shared, &tree, Parent::None).unwrap();
+    let repository = open(store.clone());
+    assert_holds(&repository, &report.snapshot.unwrap(), &tree);
+    assert!(common::bench::index(&repository).all_packs().all(|pack| !victims.contains(&pack.id)));
+}
+
 /// Somebody condemns what was just stored, again and again.
 #[test]
 fn rescues_end() {

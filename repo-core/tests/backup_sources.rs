@@ -136,7 +136,8 @@ fn files_that_change_while_they_are_read_are_stored_as_read() {
             if !matches!(call.what, "file" | "read" | "finish") {
                 continue;
             }
-            for mischief in [Mischief::Grows, Mischief::Shrinks, Mischief::Replaced, Mischief::Touched] {
+            for mischief in [Mischief::Grows, Mischief::Shrinks, Mischief::Replaced, Mischief::Touched, Mischief::Torn]
+            {
                 let repository = open(store.fork());
                 let source = ModelSource::bad(&tree, number, mischief);
                 let report = back_up(&repository, &source, &one_thread()).unwrap();
@@ -151,7 +152,7 @@ fn files_that_change_while_they_are_read_are_stored_as_read() {
                 if mischief == Mischief::Grows && call.what != "finish" {
                     assert_eq!(is.content, [&was.content[..], GROWTH].concat());
                 } else {
-                    assert!(was.content.starts_with(&is.content));
+                    assert!(was.content.starts_with(&is.content) || mischief == Mischief::Torn);
                     assert!(is.content.len() == was.content.len() || mischief == Mischief::Shrinks);
                 }
                 // What was stored may never have been. The next one reads it again, even if nothing changed since.

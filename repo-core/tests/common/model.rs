@@ -269,6 +269,8 @@ pub enum Mischief {
     Replaced,
     /// The file is written to while it is read, and is as long as before.
     Touched,
+    /// The same, and what is read is neither what it was nor what it is then.
+    Torn,
     Panics,
 }
 
@@ -485,6 +487,10 @@ impl FileReader for ModelReader {
         let length = rest.len().min(most_bytes);
         into.extend_from_slice(&rest[..length]);
         self.shared.read_bytes.fetch_add(length as u64, Ordering::SeqCst);
+        if self.mischief == Some(Mischief::Torn) {
+            let last = into.len() - 1;
+            into[last] ^= 1;
+        }
         self.offset += length;
         if self.offset == part.len() {
             self.extents.remove(0);
