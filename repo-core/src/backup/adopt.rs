@@ -5,7 +5,10 @@
 //! that an index names but that are not there whole do not count, so that what they held is stored anew. The note goes once this
 //! backup is committed.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{
     error::{Error, Result},
@@ -86,7 +89,7 @@ impl Known {
             let name = ObjectName::new(Place::Index, run.id);
             repository.put_object(&name, &run.bytes)?;
             let table = decode_run(repository.keys(), &run.bytes, &name)?;
-            self.index.add(run.id, run.bytes.len() as u64, table);
+            self.index.add(run.id, run.bytes.len() as u64, Arc::new(table));
         }
         Ok(())
     }

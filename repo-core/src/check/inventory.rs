@@ -179,7 +179,7 @@ fn read_index(context: &Context<'_>) -> Result<(IndexSet, Damaged)> {
                     if object_id(&bytes) != info.name.id() {
                         damaged.push((info.name, WRONG_NAME.to_owned()));
                     }
-                    set.add(info.name.id().into(), info.size_bytes, table);
+                    set.add(info.name.id().into(), info.size_bytes, Arc::new(table));
                 }
                 Err(error) if error.store_kind() == Some(StoreErrorKind::NotFound) && attempt < ATTEMPTS_MAX => {
                     gone = true;

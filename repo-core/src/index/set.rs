@@ -1,6 +1,6 @@
 //! All runs of a repository together.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
     blob::{BlobKind, BlobLocation},
@@ -24,7 +24,7 @@ pub struct Run {
     /// Its stored size.
     pub size_bytes: u64,
     /// Its tables.
-    pub table: Table<Vec<u8>>,
+    pub table: Arc<Table<Vec<u8>>>,
     /// Number, among all packs of the set, of its first pack.
     first_pack: u32,
 }
@@ -49,9 +49,25 @@ impl IndexSet {
     ///
     /// # Errors
     /// When one of them cannot be read. With `damaged`, runs that are damaged or newer than this program are told of there and left out.
-    pub fn load(store: &dyn Store, keys: &Keys, mut damaged: Option<&mut Vec<Error>>) -> Result<Self> {
+    pub fn load(store: &dyn Store, keys: &Keys, damaged: Option<&mut Vec<Error>>) -> Result<Self> {
+        Self::default().load_beside(store, keys, damaged)
+    }
+
+    /// What this set has become since it was read: lists the runs again and reads those it does not have. `None` if nothing has
+    /// changed. Runs that are damaged or newer than this program are left out.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn refresh(&self, store: &dyn Store, keys: &Keys) -> Result<Option<Self>> {
+        let fresh = self.load_beside(store, keys, Some(&mut Vec::new()))?;
+        let same = fresh.runs.len() == self.runs.len() && fresh.runs.iter().all(|run| self.run(run.id).is_some());
+        Ok((!same).then_some(fresh))
+    }
+
+    /// Lists all runs and reads those that are not in this set.
+    fn load_beside(&self, store: &dyn Store, keys: &Keys, mut damaged: Option<&mut Vec<Error>>) -> Result<Self> {
         for attempt in 1.. {
-            match Self::load_once(store, keys, damaged.as_deref_mut()) {
+            match self.load_once(store, keys, damaged.as_deref_mut()) {
                 Err(error) if error.store_kind() == Some(StoreErrorKind::NotFound) && attempt < LISTINGS_MAX => {}
                 result => return result,
             }
@@ -59,15 +75,19 @@ impl IndexSet {
         unreachable!("the last attempt returns")
     }
 
-    fn load_once(store: &dyn Store, keys: &Keys, mut damaged: Option<&mut Vec<Error>>) -> Result<Self> {
+    fn load_once(&self, store: &dyn Store, keys: &Keys, mut damaged: Option<&mut Vec<Error>>) -> Result<Self> {
         let mut listed: BTreeMap<IndexId, ObjectInfo> = BTreeMap::new();
         store.list(Place::Index, &mut |info| {
             listed.insert(info.name.id().into(), info);
         })?;
         let mut set = Self::default();
         for (id, info) in listed {
+            if let Some(run) = self.run(id) {
+                set.add(id, info.size_bytes, Arc::clone(&run.table));
+                continue;
+            }
             match (read_run(store, keys, id), damaged.as_deref_mut()) {
-                (Ok(table), _) => set.add(id, info.size_bytes, table),
+                (Ok(table), _) => set.add(id, info.size_bytes, Arc::new(table)),
                 (Err(error), Some(damaged)) if error.is_damage() || error.is_newer() => damaged.push(error),
                 (Err(error), _) => return Err(error),
             }
@@ -76,7 +96,7 @@ impl IndexSet {
     }
 
     /// Adds a run.
-    pub fn add(&mut self, id: IndexId, size_bytes: u64, table: Table<Vec<u8>>) {
+    pub fn add(&mut self, id: IndexId, size_bytes: u64, table: Arc<Table<Vec<u8>>>) {
         let first_pack = self.packs();
         self.runs.push(Run { id, size_bytes, table, first_pack });
     }
@@ -85,6 +105,10 @@ impl IndexSet {
     #[must_use]
     pub fn runs(&self) -> &[Run] {
         &self.runs
+    }
+
+    fn run(&self, id: IndexId) -> Option<&Run> {
+        self.runs.iter().find(|run| run.id == id)
     }
 
     /// Packs of all runs; one that is named by several runs counts several times.

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock},
 };
 
 use crate::{
@@ -18,12 +18,37 @@ use crate::{
 /// Plain bytes of frames that are kept, unless asked for otherwise.
 pub const CACHE_BYTES: usize = 16 << 20;
 
+/// Looks at the listing of runs that brought nothing, after which there is at most one a second: where much is lost for good, looking
+/// for each blob of it would take for ever.
+const FRUITLESS_LOOKS_MAX: u32 = 16;
+
 /// A repository with its index: finds and reads blobs.
+///
+/// When a blob is in no run, or its pack is not there, somebody may have moved it meanwhile (a prune, a merge of runs): it reads the
+/// index again before it calls the blob lost.
 pub struct BlobReader {
     repository: Arc<Repository>,
     index: Arc<IndexSet>,
-    keys: HashMap<PackId, PackKey>,
+    current: RwLock<Arc<Current>>,
+    refreshed: Mutex<Refreshed>,
     cache: Mutex<FrameCache>,
+}
+
+/// The index as it was read last, and what opens the packs it names.
+struct Current {
+    /// How often it has been read.
+    generation: u64,
+    index: Arc<IndexSet>,
+    keys: HashMap<PackId, PackKey>,
+}
+
+/// When the index was read again.
+#[derive(Default)]
+struct Refreshed {
+    /// How often in a row that brought nothing.
+    fruitless: u32,
+    /// The last time, in seconds of the clock.
+    seconds: i64,
 }
 
 impl BlobReader {
@@ -31,10 +56,17 @@ impl BlobReader {
     #[must_use]
     pub fn new(repository: Arc<Repository>, index: Arc<IndexSet>, cache_bytes: usize) -> Self {
         let keys = index.all_packs().map(|pack| (pack.id, pack.key)).collect();
-        Self { repository, index, keys, cache: Mutex::new(FrameCache::new(cache_bytes)) }
+        let current = Current { generation: 0, index: Arc::clone(&index), keys };
+        Self {
+            repository,
+            index,
+            current: RwLock::new(Arc::new(current)),
+            refreshed: Mutex::default(),
+            cache: Mutex::new(FrameCache::new(cache_bytes)),
+        }
     }
 
-    /// The index it reads by.
+    /// The index it was made with.
     #[must_use]
     pub const fn index(&self) -> &Arc<IndexSet> {
         &self.index
@@ -44,6 +76,34 @@ impl BlobReader {
     #[must_use]
     pub const fn repository(&self) -> &Arc<Repository> {
         &self.repository
+    }
+
+    fn current(&self) -> Arc<Current> {
+        Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The index of a later moment than `seen`, if it says anything else.
+    fn refresh(&self, seen: &Current) -> Result<Option<Arc<Current>>> {
+        // One at a time: whoever waited here finds what the other has read.
+        let mut refreshed = self.refreshed.lock().unwrap_or_else(PoisonError::into_inner);
+        let current = self.current();
+        if current.generation != seen.generation {
+            return Ok(Some(current));
+        }
+        let seconds = self.repository.runtime().now().seconds();
+        if refreshed.fruitless >= FRUITLESS_LOOKS_MAX && refreshed.seconds == seconds {
+            return Ok(None);
+        }
+        let index = current.index.refresh(self.repository.store(), self.repository.keys())?;
+        let fruitless = if index.is_some() { 0 } else { refreshed.fruitless.saturating_add(1) };
+        *refreshed = Refreshed { fruitless, seconds };
+        let Some(index) = index else { return Ok(None) };
+        // Frames that were looked up before are still opened, where their packs are still there.
+        let mut keys = current.keys.clone();
+        keys.extend(index.all_packs().map(|pack| (pack.id, pack.key)));
+        let fresh = Arc::new(Current { generation: current.generation + 1, index: Arc::new(index), keys });
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
+        Ok(Some(fresh))
     }
 
     /// The plain bytes of a frame, from the cache or the store.
@@ -61,9 +121,21 @@ impl BlobReader {
         Ok(plain)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, FrameCache> {
+    fn lock(&self) -> MutexGuard<'_, FrameCache> {
         // A panic elsewhere leaves the cache consistent: its methods do not panic half-way.
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Reads a blob as one state of the index has it. Another copy may be whole where one is lost or damaged.
+    fn read_by(&self, index: &IndexSet, kind: BlobKind, id: &BlobId, into: &mut Vec<u8>) -> Result<()> {
+        let mut failure = Error::MissingBlob { kind, id: *id };
+        for copy in index.copies(kind, id) {
+            match self.read_copy(kind, id, &copy.location, into) {
+                Err(error) if error.is_damage() || error.is_newer() => failure = error,
+                result => return result,
+            }
+        }
+        Err(failure)
     }
 
     fn read_copy(&self, kind: BlobKind, id: &BlobId, location: &BlobLocation, into: &mut Vec<u8>) -> Result<()> {
@@ -83,19 +155,29 @@ impl BlobReader {
 
 impl ReadBlobs for BlobReader {
     fn read_blob(&self, kind: BlobKind, id: &BlobId, into: &mut Vec<u8>) -> Result<()> {
-        let mut failure = Error::MissingBlob { kind, id: *id };
-        // Another copy may be whole where one is lost or damaged.
-        for copy in self.index.copies(kind, id) {
-            match self.read_copy(kind, id, &copy.location, into) {
-                Err(error) if error.is_damage() || error.is_newer() => failure = error,
+        let mut current = self.current();
+        loop {
+            let failure = match self.read_by(&current.index, kind, id, into) {
+                Err(error) if error.is_damage() || error.is_newer() => error,
                 result => return result,
+            };
+            // Each turn sees what somebody has changed since the one before.
+            match self.refresh(&current)? {
+                Some(fresh) => current = fresh,
+                None => return Err(failure),
             }
         }
-        Err(failure)
     }
 
     fn locate(&self, kind: BlobKind, id: &BlobId) -> Option<BlobLocation> {
-        self.index.find(kind, id).map(|found| found.location)
+        let mut current = self.current();
+        loop {
+            if let Some(found) = current.index.find(kind, id) {
+                return Some(found.location);
+            }
+            // A store that fails now will fail whoever needs the blob, too, who then can say so.
+            current = self.refresh(&current).ok().flatten()?;
+        }
     }
 }
 
@@ -106,7 +188,8 @@ impl ReadFrames for BlobReader {
     }
 
     fn open_frame(&self, kind: BlobKind, frame: &FrameLocation, stored: &[u8], into: &mut Vec<u8>) -> Result<()> {
-        let Some(key) = self.keys.get(&frame.pack) else {
+        let current = self.current();
+        let Some(key) = current.keys.get(&frame.pack) else {
             return Err(Error::Invalid(format!("pack {} is not in the index this reader was made with", frame.pack)));
         };
         open_pack_frame(self.repository.keys(), kind, key, frame, stored, into)

@@ -7,6 +7,7 @@
 )]
 
 pub mod bench;
+pub mod beside;
 pub mod compare;
 pub mod memory_blobs;
 pub mod model;
