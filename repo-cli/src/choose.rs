@@ -108,6 +108,7 @@ pub(crate) fn choose(repository: &Repository, output: &Output, query: &str, filt
 impl Chosen {
     /// The node at a path below the root; nothing for the root itself.
     pub(crate) fn node(&self, reader: &BlobReader, path: &str) -> Result<Option<Node>> {
+        self.snapshot.check_known(&self.id)?;
         Ok(lookup(reader, &self.snapshot.tree, path.as_bytes(), &self.id.short())?)
     }
 

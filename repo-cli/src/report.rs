@@ -65,8 +65,10 @@ pub(crate) enum Ending {
     Done,
     /// All is done but for some items, which were told of.
     Partial(String),
-    /// The check found damage, which was told of.
+    /// Damage was found, which was told of.
     Damage(String),
+    /// Some of it was made by a newer version and passed over, which was told of.
+    Newer(String),
 }
 
 /// Why a command failed.
@@ -177,7 +179,7 @@ fn code_of(error: &Error) -> Code {
         Error::Damaged(_) | Error::MissingBlob { .. } => Code::Damage,
         Error::NoRepository { .. } => Code::NoRepository,
         Error::WrongPassword { .. } => Code::WrongPassword,
-        Error::NewerFormat { .. } => Code::NewerFormat,
+        Error::NewerFormat { .. } | Error::NewerExtension { .. } => Code::NewerFormat,
         Error::PrunedAway => Code::Busy,
         Error::Cancelled => Code::Interrupted,
         Error::Io { source, .. }
@@ -195,7 +197,9 @@ fn hint_of(error: &Error) -> Option<&'static str> {
             "check the path, and that its disk is mounted; to make a new repository there, run \"coffer init\""
         }
         Error::RepositoryExists { .. } => "use it as it is, or name another place",
-        Error::NewerFormat { .. } => "use the version of coffer that wrote it, or a newer one",
+        Error::NewerFormat { .. } | Error::NewerExtension { .. } => {
+            "use the version of coffer that wrote it, or a newer one"
+        }
         Error::NoSnapshot { .. } => "\"coffer snapshots\" lists what there is",
         Error::Ambiguous { .. } => "give more digits of the id",
         Error::NoSuchPath { .. } => "\"coffer ls SNAPSHOT\" lists what is in it",
@@ -246,6 +250,7 @@ pub(crate) fn report(output: &Output, result: &Result<Ending>) -> Code {
         Ok(Ending::Done) => return Code::Success,
         Ok(Ending::Partial(message)) => (Code::Partial, message.clone(), None, None),
         Ok(Ending::Damage(message)) => (Code::Damage, message.clone(), None, None),
+        Ok(Ending::Newer(message)) => (Code::NewerFormat, message.clone(), None, None),
         Err(failure) => (failure.code(), failure.message(), failure.state.as_deref(), failure.hint_text()),
     };
     if code == Code::ClosedOutput {

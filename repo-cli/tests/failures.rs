@@ -277,3 +277,46 @@ fn nobody_reads_the_output() {
     let (out, err) = run(r#""$COFFER" snapshots >/dev/full; echo "$?""#);
     assert!(out == "14\n" && err.contains("cannot write to standard output: No space left on device"), "{out}{err}");
 }
+
+/// The repository of a sandbox, opened by the library.
+fn open_library(sandbox: &Sandbox) -> repo_core::repository::Repository {
+    let store = repo_core::store::local::LocalStore::new(sandbox.path("repo"));
+    let runtime = repo_core::runtime::SystemRuntime;
+    repo_core::repository::Repository::open(
+        std::sync::Arc::new(store),
+        std::sync::Arc::new(runtime),
+        b"correct horse",
+        None,
+    )
+    .unwrap()
+}
+
+#[test]
+fn a_snapshot_that_one_has_to_know_more_to_use() {
+    use repo_core::{
+        crypto::keys::ObjectKind,
+        id::SnapshotId,
+        repository::commit::Seal,
+        snapshot::Listing,
+        store::Place,
+        tree::{name::Bytes, node::Extension},
+    };
+    let sandbox = Sandbox::with_snapshot();
+    let repository = open_library(&sandbox);
+    let (_, mut snapshot) = Listing::read(&repository).unwrap().snapshots.remove(0);
+    snapshot.extensions.push(Extension { tag: 7, value: Bytes::new([1, 2, 3]).unwrap() });
+    let newer: SnapshotId = repository.save(Place::Snapshots, ObjectKind::Snapshot, &snapshot).unwrap().into();
+    repository.save(Place::Snapshots, ObjectKind::Seal, &Seal { bodies: vec![newer] }).unwrap();
+    let name = newer.to_string();
+    for arguments in
+        [&["restore", &name, "-t", "x"][..], &["ls", &name], &["dump", &name, "/src/a.txt"], &["dump", &name, "/"]]
+    {
+        let output = sandbox.coffer(arguments).assert().code(15);
+        assert!(stderr(&output).contains("newer version"), "{arguments:?}: {}", stderr(&output));
+        assert_eq!(stdout(&output), "");
+    }
+    let output = sandbox.coffer(&["check"]).assert().code(15);
+    assert!(stderr(&output).contains("it has extension 7"), "{}", stderr(&output));
+    assert_eq!(sandbox.snapshots(), 2, "both are listed");
+    assert!(!sandbox.path("x").exists());
+}

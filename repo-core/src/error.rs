@@ -113,6 +113,15 @@ pub enum Error {
         known: u16,
     },
 
+    /// Something that a program must know to act on what carries it, and that this program does not know.
+    #[error("{object} was made by a newer version of this program (it has extension {tag})")]
+    NewerExtension {
+        /// What carries it.
+        object: String,
+        /// The extension.
+        tag: u32,
+    },
+
     /// No snapshot fits what was asked for.
     #[error("no snapshot matches \"{query}\"")]
     NoSnapshot {
@@ -193,10 +202,10 @@ impl Error {
         }
     }
 
-    /// Whether an object is of a version that this program does not know. It is sound, for all that anybody knows.
+    /// Whether something is of a version that this program does not know. It is sound, for all that anybody knows.
     #[must_use]
     pub const fn is_newer(&self) -> bool {
-        matches!(self, Self::NewerFormat { .. })
+        matches!(self, Self::NewerFormat { .. } | Self::NewerExtension { .. })
     }
 
     /// The message with its causes, in one line.

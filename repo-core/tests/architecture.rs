@@ -31,7 +31,7 @@ const NEIGHBOURS: [(&str, &[&str]); 9] = [
     ("progress", &["error"]),
     ("runtime", &["time"]),
     ("tree::name", &["limits"]),
-    ("tree::node", &["id", "limits", "time", "tree::name"]),
+    ("tree::node", &["error", "id", "limits", "time", "tree::name"]),
     ("pack", &["envelope"]),
     ("index", &["envelope", "pack"]),
     ("retention", &["snapshot"]),

@@ -68,6 +68,10 @@ impl CheckArgs {
         }
         Ok(match report.errors() {
             0 => Ending::Done,
+            newer if report.is_only_newer() => Ending::Newer(format!(
+                "{} made by a newer version and could not be checked",
+                size::things(newer, "object was", "objects were")
+            )),
             errors => Ending::Damage(format!("the repository has {}", size::things(errors, "error", "errors"))),
         })
     }

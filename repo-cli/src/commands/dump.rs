@@ -140,7 +140,7 @@ fn ending(report: &DumpReport) -> Ending {
     match report.left_out {
         0 => Ending::Done,
         count => Ending::Partial(format!(
-            "{} left out, since an archive cannot hold them",
+            "{} left out, for the reasons given above",
             size::things(count, "item was", "items were")
         )),
     }

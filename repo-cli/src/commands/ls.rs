@@ -7,7 +7,7 @@ use repo_core::{
     error::Error,
     tree::{
         name::escape,
-        node::{Entry, Node, NodeKind},
+        node::{Entry, Extension, Node, NodeKind},
         walk::{Descend, Visit, components, walk},
     },
 };
@@ -61,6 +61,7 @@ impl LsArgs {
         head(output, &chosen)?;
 
         let mut unreadable = 0;
+        let mut newer = 0;
         let mut failure = None;
         let mut found = vec![false; wanted.paths.len()];
         walk(&reader, &tree, &mut |path, visit| {
@@ -80,6 +81,14 @@ impl LsArgs {
                 // The only way to end a walk; the reason is the one above.
                 return Err(Error::Cancelled);
             }
+            if show
+                && let Err(error) =
+                    Extension::check(&entry.node.metadata.extensions, &format_args!("/{}", escape(path)))
+            {
+                newer += 1;
+                output.warning(&error.to_string());
+                return Ok(Descend::Past);
+            }
             Ok(descend)
         })
         .map_err(|error| failure.take().unwrap_or_else(|| error.into()))?;
@@ -89,7 +98,8 @@ impl LsArgs {
             return Err(Error::NoSuchPath { path, snapshot: chosen.id.short() }.into());
         }
         Ok(match unreadable {
-            0 => Ending::Done,
+            0 if newer == 0 => Ending::Done,
+            0 => Ending::Newer(format!("{} made by a newer version", size::things(newer, "item was", "items were"))),
             count => Ending::Damage(format!("{} cannot be read", size::things(count, "directory", "directories"))),
         })
     }

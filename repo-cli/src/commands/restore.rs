@@ -8,7 +8,6 @@ use repo_core::{
     restore::{Everything, Overwrite, RestoreOptions, RestoreReport, Rules, Select, restore},
     sink::local::{LocalOptions, LocalSink},
     source::exclude::parse_exclude_file,
-    tree::node::Extension,
 };
 use serde_json::json;
 
@@ -132,8 +131,6 @@ impl RestoreArgs {
         let output = &context.output;
         let chosen = choose(&repository, output, &self.snapshot, &filter)?;
         let reader = context.reader(&repository)?;
-        Extension::check(&chosen.snapshot.extensions, &format_args!("snapshot {}", chosen.id.short()))
-            .map_err(Error::Invalid)?;
         let tree = chosen.tree(&reader)?;
         let options = RestoreOptions {
             overwrite: match self.overwrite {

@@ -28,7 +28,7 @@ use crate::{
     source::Source,
     store::{ObjectName, Place},
     time::Timestamp,
-    tree::node::Totals,
+    tree::node::{Extension, Totals},
 };
 
 mod adopt;
@@ -252,10 +252,15 @@ fn find_parent(
 ) -> Result<Option<(SnapshotId, Snapshot)>> {
     match options.parent {
         Parent::None => Ok(None),
-        Parent::Newest => Ok(Listing::read(repository)?.newest_of(&options.host, identity).cloned()),
+        Parent::Newest => {
+            let newest = Listing::read(repository)?.newest_of(&options.host, identity).cloned();
+            Ok(newest.filter(|(_, snapshot)| Extension::first_needed(&snapshot.extensions).is_none()))
+        }
         Parent::Snapshot(id) => {
             let found = Listing::read(repository)?.snapshots.into_iter().find(|(listed, _)| *listed == id);
-            found.map(Some).ok_or_else(|| Error::NoSnapshot { query: id.to_string() })
+            let (id, snapshot) = found.ok_or_else(|| Error::NoSnapshot { query: id.to_string() })?;
+            snapshot.check_known(&id)?;
+            Ok(Some((id, snapshot)))
         }
     }
 }

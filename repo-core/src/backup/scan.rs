@@ -16,7 +16,7 @@ use crate::{
     tree::{
         directory::DirectoryEntries,
         name::{Bytes, Name},
-        node::{Entry, Node, NodeKind},
+        node::{Entry, Extension, Node, NodeKind},
     },
 };
 
@@ -50,7 +50,9 @@ impl Scan<'_> {
         // A part of the parent that cannot be read is as good as one that was not there.
         while entries.next_if(|entry| entry.as_ref().map_or(true, |entry| entry.name < *name)).is_some() {}
         let entry = entries.next_if(|entry| entry.as_ref().is_ok_and(|entry| entry.name == *name))?;
-        entry.ok().map(|entry| entry.node)
+        let node = entry.ok()?.node;
+        // Nor is one that only a newer program understands.
+        Extension::first_needed(&node.metadata.extensions).is_none().then_some(node)
     }
 }
 

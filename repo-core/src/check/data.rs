@@ -170,6 +170,14 @@ impl<'a> Reading<'a> {
             problems.push(WRONG_NAME.to_owned());
         }
         let summary = directory_of(self.context.repository.keys(), id, bytes);
+        if let Err(error) = &summary
+            && error.is_newer()
+            && problems.is_empty()
+        {
+            let finding = self.context.findings.add(name, FindingKind::Newer { reason: reason(error) });
+            self.lock().pack(id, finding);
+            return Ok(());
+        }
         let index_problem = match &summary {
             Ok(summary) => self.compare(pack, summary),
             Err(error) => {

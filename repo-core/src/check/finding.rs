@@ -148,6 +148,11 @@ pub enum FindingKind {
         /// How.
         reason: String,
     },
+    /// It was made by a newer version of this program, which cannot tell whether it is sound.
+    Newer {
+        /// How that shows.
+        reason: String,
+    },
     /// There are more findings than are listed.
     More {
         /// How many.
@@ -213,6 +218,7 @@ impl FindingKind {
             Self::TotalsWrong { .. } => {
                 "contents are not concerned, but a program wrote this wrongly: please report it"
             }
+            Self::Newer { .. } => "check with the version of coffer that wrote it, or a newer one",
             Self::More { .. } => "mend what is listed and check again",
         }
     }
@@ -228,7 +234,8 @@ impl fmt::Display for FindingKind {
             | Self::NoteDamaged { reason }
             | Self::IndexDamaged { reason }
             | Self::TreeDamaged { reason }
-            | Self::TotalsWrong { reason } => out.write_str(reason),
+            | Self::TotalsWrong { reason }
+            | Self::Newer { reason } => out.write_str(reason),
             Self::SnapshotMissing { seal } => {
                 write!(out, "the snapshot was committed (by snapshots/{seal}) but is not there")
             }

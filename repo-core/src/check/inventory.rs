@@ -12,7 +12,7 @@ use crate::{
         Context,
         finding::{FindingKind, pack_name},
         losses::Losses,
-        objects::{WRONG_NAME, concerns_one_object, reason},
+        objects::{WRONG_NAME, concerns_one_object, what},
     },
     error::{Error, Result, StoreErrorKind},
     id::PackId,
@@ -54,8 +54,8 @@ pub(super) struct Inventory {
 /// Reads every index run and lists every pack.
 pub(super) fn take(context: &Context<'_>, losses: &mut Losses) -> Result<Inventory> {
     let (inventory, damaged) = Inventory::read(context)?;
-    for (name, reason) in damaged {
-        context.findings.add(name, FindingKind::IndexDamaged { reason });
+    for (name, what) in damaged {
+        context.findings.add(name, what);
     }
     for (id, pack) in &inventory.packs {
         if pack.stored_bytes.is_none() {
@@ -80,8 +80,8 @@ pub(super) fn any_removed(context: &Context<'_>, losses: &Losses) -> Result<bool
     Ok(damaged.is_empty() && losses.packs().any(|pack| !named.contains(pack)))
 }
 
-/// Runs that are damaged, and how.
-type Damaged = Vec<(crate::store::ObjectName, String)>;
+/// Runs that are damaged or newer than this program, and how.
+type Damaged = Vec<(crate::store::ObjectName, FindingKind)>;
 
 impl Inventory {
     fn read(context: &Context<'_>) -> Result<(Self, Damaged)> {
@@ -162,6 +162,7 @@ pub(super) fn rows(run: &Run) -> impl Iterator<Item = (u32, PackRow)> {
 /// Reads every run there is. A run that was merged into another meanwhile is passed over if the listing, done again, no longer has
 /// it.
 fn read_index(context: &Context<'_>) -> Result<(IndexSet, Damaged)> {
+    let lost = |reason| FindingKind::IndexDamaged { reason };
     for attempt in 1.. {
         let mut set = IndexSet::default();
         let mut damaged = Damaged::new();
@@ -177,14 +178,16 @@ fn read_index(context: &Context<'_>) -> Result<(IndexSet, Damaged)> {
             match table {
                 Ok(table) => {
                     if object_id(&bytes) != info.name.id() {
-                        damaged.push((info.name, WRONG_NAME.to_owned()));
+                        damaged.push((info.name, lost(WRONG_NAME.to_owned())));
                     }
                     set.add(info.name.id().into(), info.size_bytes, Arc::new(table));
                 }
                 Err(error) if error.store_kind() == Some(StoreErrorKind::NotFound) && attempt < ATTEMPTS_MAX => {
                     gone = true;
                 }
-                Err(error) if concerns_one_object(&error) => damaged.push((info.name, reason(&error))),
+                Err(error) if concerns_one_object(&error) => {
+                    damaged.push((info.name, what(&error, lost)));
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -92,6 +92,13 @@ impl CheckReport {
         counts.sum()
     }
 
+    /// Whether all errors are that something was made by a newer version of this program.
+    #[must_use]
+    pub fn is_only_newer(&self) -> bool {
+        let mut errors = self.findings.iter().filter(|finding| finding.severity == Severity::Error).peekable();
+        errors.peek().is_some() && errors.all(|finding| matches!(finding.what, FindingKind::Newer { .. }))
+    }
+
     /// Whether there is no error; hints may still be there.
     #[must_use]
     pub fn is_clean(&self) -> bool {

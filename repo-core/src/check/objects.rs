@@ -11,12 +11,13 @@ use crate::{
         slot::{self, MAGIC},
     },
     envelope::object::{self, SEAL_BYTES},
-    error::{Error, Result, StoreErrorKind},
+    error::{Damage, Error, Result, StoreErrorKind},
     id::{SealId, SnapshotId},
     pack::builder::object_id,
     repository::{
         commit::Seal,
         config::Config,
+        keys::slot_error,
         notes::{ExpireNote, Mark, Session},
     },
     snapshot::Snapshot,
@@ -39,16 +40,17 @@ pub(super) fn check_small_objects(context: &Context<'_>) -> Result<()> {
     check_config(context)?;
     for info in context.repository.list(Place::Keys)? {
         context.cancel.check()?;
-        if let Some(Err(reason)) = read(context, &info.name, |bytes| {
-            slot::info(bytes, context.repository.keys()).map(|_| ()).map_err(|error| error.to_string())
-        })? {
-            context.findings.add(info.name, FindingKind::KeyDamaged { reason });
+        let slot = read(context, &info.name, |bytes| {
+            slot::info(bytes, context.repository.keys()).map_err(|error| slot_error(&error, &info.name))
+        })?;
+        if let Some(Err(error)) = slot {
+            context.findings.add(info.name, what(&error, |reason| FindingKind::KeyDamaged { reason }));
         }
     }
     for info in context.repository.list(Place::Locks)? {
         context.cancel.check()?;
-        if let Some(Err(reason)) = read(context, &info.name, |bytes| check_note(context, &info.name, bytes))? {
-            context.findings.add(info.name, FindingKind::NoteDamaged { reason });
+        if let Some(Err(error)) = read(context, &info.name, |bytes| check_note(context, &info.name, bytes))? {
+            context.findings.add(info.name, what(&error, |reason| FindingKind::NoteDamaged { reason }));
         }
     }
     Ok(())
@@ -56,22 +58,23 @@ pub(super) fn check_small_objects(context: &Context<'_>) -> Result<()> {
 
 /// Reads the config again: the one that is in the store now must be the one the repository was opened with.
 fn check_config(context: &Context<'_>) -> Result<()> {
-    let reason = match context.repository.load::<Config>(&ObjectName::CONFIG, ObjectKind::Config) {
+    let lost = |reason| FindingKind::ConfigLost { reason };
+    let finding = match context.repository.load::<Config>(&ObjectName::CONFIG, ObjectKind::Config) {
         Ok(config) if config == *context.repository.config() => return Ok(()),
-        Ok(_) => "it is another one than the repository was opened with".to_owned(),
-        Err(error) if concerns_one_object(&error) => reason(&error),
+        Ok(_) => lost("it is another one than the repository was opened with".to_owned()),
+        Err(error) if concerns_one_object(&error) => what(&error, lost),
         Err(error) => return Err(error),
     };
-    context.findings.add(ObjectName::CONFIG, FindingKind::ConfigLost { reason });
+    context.findings.add(ObjectName::CONFIG, finding);
     Ok(())
 }
 
-fn check_note(context: &Context<'_>, name: &ObjectName, bytes: &[u8]) -> Result<(), String> {
+fn check_note(context: &Context<'_>, name: &ObjectName, bytes: &[u8]) -> Result<()> {
     match bytes.get(MAGIC.len() + 2).copied().and_then(ObjectKind::from_byte) {
         Some(kind @ ObjectKind::Session) => open::<Session>(context, kind, bytes, name).map(drop),
         Some(kind @ ObjectKind::Mark) => open::<Mark>(context, kind, bytes, name).map(drop),
         Some(kind @ ObjectKind::ExpireNote) => open::<ExpireNote>(context, kind, bytes, name).map(drop),
-        _ => Err("it is neither a session nor a mark nor an expire note".to_owned()),
+        _ => Err(Damage::new(name, "it is neither a session nor a mark nor an expire note").into()),
     }
 }
 
@@ -79,6 +82,7 @@ fn check_note(context: &Context<'_>, name: &ObjectName, bytes: &[u8]) -> Result<
 pub(super) fn check_snapshots(context: &Context<'_>) -> Result<Snapshots> {
     let mut seals: BTreeMap<SealId, Vec<SnapshotId>> = BTreeMap::new();
     let mut bodies: BTreeMap<SnapshotId, Option<Snapshot>> = BTreeMap::new();
+    let mut newer_seal = false;
     for info in context.repository.list(Place::Snapshots)? {
         context.cancel.check()?;
         let name = info.name;
@@ -86,16 +90,25 @@ pub(super) fn check_snapshots(context: &Context<'_>) -> Result<Snapshots> {
             let seal = read(context, &name, |bytes| open::<Seal>(context, ObjectKind::Seal, bytes, &name))?;
             match seal {
                 Some(Ok(seal)) => drop(seals.insert(name.id().into(), seal.bodies)),
-                Some(Err(reason)) => drop(context.findings.add(name, FindingKind::SealDamaged { reason })),
+                Some(Err(error)) => {
+                    newer_seal |= error.is_newer();
+                    context.findings.add(name, what(&error, |reason| FindingKind::SealDamaged { reason }));
+                }
                 None => {}
             }
             continue;
         }
         match read(context, &name, |bytes| open::<Snapshot>(context, ObjectKind::Snapshot, bytes, &name))? {
-            Some(Ok(snapshot)) => drop(bodies.insert(name.id().into(), Some(snapshot))),
-            Some(Err(reason)) => {
+            Some(Ok(snapshot)) => {
+                let id = name.id().into();
+                if let Err(newer) = snapshot.check_known(&id) {
+                    context.findings.add(name, FindingKind::Newer { reason: newer.to_string() });
+                }
+                bodies.insert(id, Some(snapshot));
+            }
+            Some(Err(error)) => {
                 bodies.insert(name.id().into(), None);
-                context.findings.add(name, FindingKind::SnapshotDamaged { reason });
+                context.findings.add(name, what(&error, |reason| FindingKind::SnapshotDamaged { reason }));
             }
             None => {}
         }
@@ -106,8 +119,11 @@ pub(super) fn check_snapshots(context: &Context<'_>) -> Result<Snapshots> {
     for (id, body) in bodies {
         match body {
             Some(snapshot) if committed.contains(&id) => snapshots.push((id, snapshot)),
-            Some(_) => drop(context.findings.add(ObjectName::new(Place::Snapshots, id), FindingKind::Tentative)),
-            None => {}
+            // A seal that cannot be read for being newer may name any of them.
+            Some(_) if !newer_seal => {
+                context.findings.add(ObjectName::new(Place::Snapshots, id), FindingKind::Tentative);
+            }
+            _ => {}
         }
     }
     // The newest first: their trees are the likeliest to be wanted.
@@ -143,20 +159,21 @@ fn check_seals(
     Ok(())
 }
 
-/// Reads an object, holds it against its name, and opens it. Nothing when it vanished meanwhile; a text when it is damaged.
+/// Reads an object, holds it against its name, and opens it. Nothing when it vanished meanwhile; an error inside when something is
+/// wrong with this object alone.
 fn read<T>(
     context: &Context<'_>,
     name: &ObjectName,
-    open: impl FnOnce(&[u8]) -> Result<T, String>,
-) -> Result<Option<Result<T, String>>> {
+    open: impl FnOnce(&[u8]) -> Result<T>,
+) -> Result<Option<Result<T>>> {
     let bytes = match context.repository.load_bytes(name) {
         Ok(bytes) => bytes,
         Err(error) if error.store_kind() == Some(StoreErrorKind::NotFound) => return Ok(None),
-        Err(error) if concerns_one_object(&error) => return Ok(Some(Err(reason(&error)))),
+        Err(error) if concerns_one_object(&error) => return Ok(Some(Err(error))),
         Err(error) => return Err(error),
     };
     let named = object_id(&bytes) == name.id();
-    Ok(Some(open(&bytes).and_then(|value| named.then_some(value).ok_or_else(|| WRONG_NAME.to_owned()))))
+    Ok(Some(open(&bytes).and_then(|value| if named { Ok(value) } else { Err(Damage::new(name, WRONG_NAME).into()) })))
 }
 
 /// Says that an object's bytes are not those it was stored with.
@@ -167,14 +184,22 @@ fn open<T: Serialize + DeserializeOwned>(
     kind: ObjectKind,
     bytes: &[u8],
     name: &ObjectName,
-) -> Result<T, String> {
-    object::open(context.repository.keys(), kind, bytes, name).map_err(|error| reason(&error))
+) -> Result<T> {
+    object::open(context.repository.keys(), kind, bytes, name)
+}
+
+/// What an error means for the object it is of: that it is damaged in some way, or just newer than this program.
+pub(super) fn what(error: &Error, damaged: impl FnOnce(String) -> FindingKind) -> FindingKind {
+    if error.is_newer() { FindingKind::Newer { reason: reason(error) } } else { damaged(reason(error)) }
 }
 
 /// What is wrong, without the name of the object, which the finding says already.
 pub(super) fn reason(error: &Error) -> String {
     match error {
         Error::Damaged(damage) => damage.reason.clone(),
+        Error::NewerFormat { found, known, .. } => {
+            format!("it has format version {found}, this program reads up to version {known}")
+        }
         other => other.chain(),
     }
 }

@@ -6,7 +6,7 @@ use crate::{
     tree::{
         EntryPage, PiecePage, TreeBlob,
         name::Name,
-        node::{Content, Entry, NodeKind, Piece, Totals},
+        node::{Content, Entry, Extension, NodeKind, Piece, Totals},
     },
 };
 
@@ -58,6 +58,8 @@ pub(super) struct Facts {
     pub(super) needs: Vec<Need>,
     /// What is wrong with it, in words.
     pub(super) problems: Vec<String>,
+    /// The first entry that only a newer program understands, in words.
+    pub(super) newer: Option<String>,
 }
 
 impl Facts {
@@ -71,6 +73,7 @@ impl Facts {
             references: Vec::new(),
             needs: Vec::new(),
             problems: Vec::new(),
+            newer: None,
         };
         let family = match page {
             TreeBlob::Entries(entries) => {
@@ -103,6 +106,11 @@ impl Facts {
         }
         for entry in entries {
             self.totals.add(Totals::of(&entry.node));
+            if let Err(newer) =
+                Extension::check(&entry.node.metadata.extensions, &format_args!("entry \"{}\"", entry.name))
+            {
+                self.newer.get_or_insert_with(|| newer.to_string());
+            }
             match &entry.node.kind {
                 NodeKind::File { size_bytes, content } => self.file(&entry.name, *size_bytes, content),
                 NodeKind::Directory { tree, totals } => self.references.push(Reference {

@@ -142,6 +142,9 @@ impl<'a> Walk<'a> {
                     };
                     self.damaged(&mut state, task.page, reason);
                 }
+                if let Some(reason) = facts.newer.clone() {
+                    self.context.findings.add(tree_blob_name(&task.page), FindingKind::Newer { reason });
+                }
                 for (blob, what) in lost {
                     // The walk may come by a blob many times; one finding is enough.
                     if state.losses.cause(self.reader.index(), BlobKind::Data, &blob).is_none() {
@@ -221,6 +224,7 @@ pub(super) fn tell_unreadable(
         }
         let what = match &error {
             Error::MissingBlob { .. } => FindingKind::BlobMissing,
+            error if error.is_newer() => FindingKind::Newer { reason: error.chain() },
             Error::Damaged(damage) if damage.object == tree_blob_name(&page) => {
                 FindingKind::TreeDamaged { reason: reason(&error) }
             }

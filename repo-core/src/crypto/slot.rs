@@ -114,8 +114,9 @@ pub fn wrap(
 /// Who made a slot of this repository: readable with the master key, whatever password the slot is for.
 ///
 /// # Errors
-/// When it is no slot of this repository, or was changed.
+/// When it is no slot of this repository, was changed, or is newer than this program.
 pub fn info(bytes: &[u8], keys: &Keys) -> Result<SlotInfo, SlotError> {
+    Fields(bytes).version()?;
     let damaged = || SlotError::Damaged("its description does not authenticate");
     let (before, sealed) = bytes.split_at_checked(HEADER_BYTES + WRAPPED_BYTES).ok_or_else(damaged)?;
     let salt = before.get(24..).and_then(|bytes| bytes.first_chunk()).ok_or_else(damaged)?;
@@ -142,13 +143,7 @@ fn info_cipher(keys: &Keys, salt: &[u8; 32]) -> Cipher {
 /// When the password is another one, or the bytes are no slot.
 pub fn unwrap(bytes: &[u8], password: &[u8]) -> Result<Slot, SlotError> {
     let mut fields = Fields(bytes);
-    if fields.take::<8>()? != MAGIC {
-        return Err(SlotError::Damaged("it does not begin with coffer's magic bytes"));
-    }
-    let version = u16::from_le_bytes(fields.take()?);
-    if version > FORMAT_VERSION {
-        return Err(SlotError::Newer(version));
-    }
+    let version = fields.version()?;
     if bytes.len() != SLOT_BYTES {
         return Err(SlotError::Damaged("its size is not that of a key slot"));
     }
@@ -204,6 +199,15 @@ impl Fields<'_> {
         let (field, rest) = self.0.split_first_chunk().ok_or(SlotError::Damaged("it ends too early"))?;
         self.0 = rest;
         Ok(*field)
+    }
+
+    /// Takes magic and version, whatever comes behind them.
+    fn version(&mut self) -> Result<u16, SlotError> {
+        if self.take::<8>()? != MAGIC {
+            return Err(SlotError::Damaged("it does not begin with coffer's magic bytes"));
+        }
+        let version = u16::from_le_bytes(self.take()?);
+        if version > FORMAT_VERSION { Err(SlotError::Newer(version)) } else { Ok(version) }
     }
 
     fn label(&mut self) -> Result<String, SlotError> {

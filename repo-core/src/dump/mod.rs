@@ -14,7 +14,7 @@ use crate::{
     progress::{Cancel, Problem, Progress},
     tree::{
         content::Pieces,
-        node::{Content, Metadata, Node, NodeKind, Piece, Totals},
+        node::{Content, Extension, Metadata, Node, NodeKind, Piece, Totals},
         walk::{Descend, Visit, walk},
     },
 };
@@ -52,7 +52,8 @@ pub struct TreeDump<'a> {
 pub struct DumpReport {
     /// Entries in the archive, or 1 for a file.
     pub entries: u64,
-    /// Entries that were left out since the format cannot hold them (sockets); each was told to the progress.
+    /// Entries that were left out, since the format cannot hold them (sockets) or a newer program made them; each was told to the
+    /// progress.
     pub left_out: u64,
     /// Bytes written.
     pub bytes: u64,
@@ -67,6 +68,7 @@ pub fn dump_file(reader: &dyn ReadBlobs, node: &Node, out: &mut dyn Write, cance
     let NodeKind::File { size_bytes, content } = &node.kind else {
         return Err(Error::Invalid("only the content of regular files can be dumped".into()));
     };
+    Extension::check(&node.metadata.extensions, &"the file")?;
     let bytes = with_stream(reader, out, cancel, |stream| pour(reader, stream, content, *size_bytes, cancel))?;
     Ok(DumpReport { entries: 1, left_out: 0, bytes })
 }
@@ -90,11 +92,10 @@ pub fn dump_tree(
         walk(reader, &dump.tree, &mut |path, visit| {
             cancel.check()?;
             match visit {
-                Visit::Entry(entry) => archive.entry(stream, path, &entry.node)?,
-                Visit::Leave(_) => {}
-                Visit::Unreadable(error) => return Err(error),
+                Visit::Entry(entry) => archive.entry(stream, path, &entry.node),
+                Visit::Leave(_) => Ok(Descend::Into),
+                Visit::Unreadable(error) => Err(error),
             }
-            Ok(Descend::Into)
         })?;
         stream.bytes(vec![0; END_BLOCKS])
     })?;
@@ -155,20 +156,20 @@ impl Archive<'_> {
         Ok(())
     }
 
-    fn entry(&mut self, stream: &mut Stream<'_>, path_below: &[u8], node: &Node) -> Result<()> {
+    /// Writes an entry. What an archive cannot hold, and what this program does not know how to read, is told of and left out.
+    fn entry(&mut self, stream: &mut Stream<'_>, path_below: &[u8], node: &Node) -> Result<Descend> {
         let path = match self.dump.prefix {
             [] => path_below.to_vec(),
             prefix => [prefix, b"/", path_below].concat(),
         };
         self.progress.current(&path);
+        if let Err(newer) = Extension::check(&node.metadata.extensions, &"it") {
+            self.leave_out(path, newer.to_string());
+            return Ok(Descend::Past);
+        }
         if matches!(node.kind, NodeKind::Socket) {
-            self.left_out += 1;
-            self.progress.problem(&Problem {
-                path,
-                during: "dump",
-                message: "it is a socket, which an archive cannot hold; it was left out".into(),
-            });
-            return Ok(());
+            self.leave_out(path, "it is a socket, which an archive cannot hold; it was left out".into());
+            return Ok(Descend::Past);
         }
         let first = self.first_name(&path, node);
         let metadata = &node.metadata;
@@ -183,7 +184,12 @@ impl Archive<'_> {
             stream.bytes(vec![0; padding(size)])?;
         }
         self.progress.done(1, size);
-        Ok(())
+        Ok(Descend::Into)
+    }
+
+    fn leave_out(&mut self, path: Vec<u8>, message: String) {
+        self.left_out += 1;
+        self.progress.problem(&Problem { path, during: "dump", message });
     }
 
     /// The name under which the same file is in the archive already.

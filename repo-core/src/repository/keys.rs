@@ -115,9 +115,16 @@ fn open_slot(store: &dyn Store, id: KeyId, password: &[u8]) -> Result<Slot> {
     let name = ObjectName::new(Place::Keys, id);
     slot::unwrap(&read_slot(store, &name)?, password).map_err(|error| match error {
         SlotError::WrongPassword => Error::WrongPassword { location: store.location() },
-        SlotError::Newer(found) => Error::NewerFormat { object: name.to_string(), found, known: slot::FORMAT_VERSION },
-        SlotError::Damaged(_) | SlotError::Kdf(_) => Damage::new(name, error).into(),
+        error => slot_error(&error, &name),
     })
+}
+
+/// What is wrong with the slot `name`.
+pub(crate) fn slot_error(error: &SlotError, name: &ObjectName) -> Error {
+    match *error {
+        SlotError::Newer(found) => Error::NewerFormat { object: name.to_string(), found, known: slot::FORMAT_VERSION },
+        _ => Damage::new(name, error).into(),
+    }
 }
 
 fn read_slot(store: &dyn Store, name: &ObjectName) -> Result<Vec<u8>> {

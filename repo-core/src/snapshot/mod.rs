@@ -68,6 +68,18 @@ pub struct Snapshot {
     pub extensions: Vec<Extension>,
 }
 
+impl Snapshot {
+    /// Asks whether this program may act on it: restore it, or take it for a parent.
+    ///
+    /// # Errors
+    /// When a newer program made it and says that one has to know more than this one does.
+    pub fn check_known(&self, id: &SnapshotId) -> Result<()> {
+        let what = format_args!("snapshot {}", id.short());
+        Extension::check(&self.extensions, &what)?;
+        self.root.iter().try_for_each(|root| Extension::check(&root.extensions, &what))
+    }
+}
+
 /// How a snapshot may be removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub enum Protection {

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Deserializer, Serialize, de::Error as _};
 
 use crate::{
+    error::Error,
     id::BlobId,
     limits,
     time::Timestamp,
@@ -192,14 +193,14 @@ impl Extension {
         extensions.iter().map(|extension| extension.tag).find(|tag| !tag.is_multiple_of(2))
     }
 
+    /// Asks whether this program may act on what carries these extensions.
+    ///
     /// # Errors
-    /// A text, when `what` must not be acted on by this program.
-    pub fn check(extensions: &[Self], what: &dyn std::fmt::Display) -> Result<(), String> {
+    /// [`Error::NewerExtension`], naming `what`, when a newer program says that one has to know more than this one does.
+    pub fn check(extensions: &[Self], what: &dyn std::fmt::Display) -> Result<(), Error> {
         match Self::first_needed(extensions) {
             None => Ok(()),
-            Some(tag) => Err(format!(
-                "{what} was made by a newer version of this program (it has extension {tag}); use that one"
-            )),
+            Some(tag) => Err(Error::NewerExtension { object: what.to_string(), tag }),
         }
     }
 }

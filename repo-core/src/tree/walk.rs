@@ -8,7 +8,7 @@ use crate::{
     tree::{
         directory::{DirectoryEntries, find},
         name::{Name, escape},
-        node::{Entry, Node, NodeKind},
+        node::{Entry, Extension, Node, NodeKind},
     },
 };
 
@@ -116,7 +116,7 @@ pub fn components(path: &[u8]) -> Result<Vec<Name>> {
 /// Finds the node at a path below `tree`; `None` for the root itself, which is no entry of anything.
 ///
 /// # Errors
-/// When it is not there, or a page on the way cannot be read.
+/// When it is not there, a page on the way cannot be read, or something on the way was made by a newer program.
 pub fn lookup(blobs: &dyn ReadBlobs, tree: &BlobId, path: &[u8], snapshot: &str) -> Result<Option<Node>> {
     let missing = || Error::NoSuchPath { path: escape(path).into_owned(), snapshot: snapshot.to_owned() };
     let mut found: Option<Node> = None;
@@ -126,7 +126,9 @@ pub fn lookup(blobs: &dyn ReadBlobs, tree: &BlobId, path: &[u8], snapshot: &str)
             Some(NodeKind::Directory { tree, .. }) => *tree,
             Some(_) => return Err(missing()),
         };
-        found = Some(find(blobs, &directory, &name)?.ok_or_else(missing)?);
+        let node = find(blobs, &directory, &name)?.ok_or_else(missing)?;
+        Extension::check(&node.metadata.extensions, &format_args!("\"{name}\" in snapshot {snapshot}"))?;
+        found = Some(node);
     }
     Ok(found)
 }

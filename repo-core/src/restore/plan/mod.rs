@@ -116,15 +116,15 @@ impl<'a, S: Sink> Planner<'a, S> {
             if !selection.restore && !selection.descend {
                 return Descend::Past;
             }
-            if let Err(reason) = Extension::check(&entry.node.metadata.extensions, &"it") {
-                self.context.problem(path.to_vec(), "restore", reason);
+            if let Err(newer) = Extension::check(&entry.node.metadata.extensions, &"it") {
+                self.context.problem(path.to_vec(), "restore", newer.to_string());
                 return Descend::Past;
             }
             return self.directory(entry, selection.restore);
         }
         if selection.restore {
-            if let Err(reason) = Extension::check(&entry.node.metadata.extensions, &"it") {
-                self.context.failed(path.to_vec(), "restore", reason);
+            if let Err(newer) = Extension::check(&entry.node.metadata.extensions, &"it") {
+                self.context.failed(path.to_vec(), "restore", newer.to_string());
                 return Descend::Past;
             }
             match &entry.node.kind {
