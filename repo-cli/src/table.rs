@@ -1,5 +1,7 @@
 //! Tables for people: columns as wide as what is in them, two spaces apart.
 
+use unicode_width::UnicodeWidthStr;
+
 use crate::{output::Output, report::Result};
 
 /// On which side a column is ragged.
@@ -70,7 +72,7 @@ fn join<'a>(columns: &[(usize, Align, usize)], cell: impl Fn(usize) -> &'a str) 
     line
 }
 
-/// Width on a terminal, near enough: a character each.
-fn columns_of(text: &str) -> usize {
-    text.chars().count()
+/// Width on a terminal: most characters take one column, East Asian ones two, combining ones none.
+pub(crate) fn columns_of(text: &str) -> usize {
+    text.width()
 }

@@ -7,9 +7,8 @@
 use std::{error::Error, sync::Arc, time::Instant};
 
 use repo_core::{
-    backup::{BackupOptions, Parent, backup},
+    backup::{BackupOptions, backup},
     check::{CheckOptions, ReadData, check},
-    compress::Level,
     crypto::kdf::KdfCost,
     dump::{Format, TreeDump, dump_tree},
     index::set::IndexSet,
@@ -20,7 +19,7 @@ use repo_core::{
         reader::{BlobReader, CACHE_BYTES},
     },
     runtime::SystemRuntime,
-    snapshot::{Listing, Protection},
+    snapshot::Listing,
     source::local::{LocalOptions, LocalSource, Target},
     stats::{Mode, stats},
     store::{Store, local::LocalStore},
@@ -89,29 +88,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 fn options() -> BackupOptions {
-    BackupOptions {
-        time: None,
-        utc_offset_seconds: 0,
-        host: "example".into(),
-        user: "example".into(),
-        user_number: 0,
-        group_number: 0,
-        label: None,
-        tags: Vec::new(),
-        excludes: Vec::new(),
-        program: "example".into(),
-        protection: Protection::None,
-        parent: Parent::Newest,
-        ignore_ctime: false,
-        ignore_inode: false,
-        with_atime: false,
-        skip_if_unchanged: false,
-        dry_run: false,
-        level: Level::AUTO,
-        threads: None,
-        note: None,
-        count_ahead: false,
-    }
+    BackupOptions::new("example", "example", "example")
 }
 
 /// The most memory this process has had, where the kernel tells.

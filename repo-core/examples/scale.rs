@@ -17,13 +17,11 @@ use std::{
 
 use repo_core::{
     backup::{BackupOptions, Parent, backup},
-    compress::Level,
     crypto::kdf::KdfCost,
     error::StoreError,
     progress::{Cancel, Silent},
     repository::{InitOptions, Repository, config::Parameters},
     runtime::SystemRuntime,
-    snapshot::Protection,
     source::{
         Directory, FileReader, FileType, OwnerNames, Part, Source, SourceError, Stat,
         stream::{StreamOptions, StreamSource},
@@ -225,29 +223,7 @@ impl Read for Noise {
 }
 
 fn options(parent: Parent) -> BackupOptions {
-    BackupOptions {
-        time: None,
-        utc_offset_seconds: 0,
-        host: "host".into(),
-        user: "user".into(),
-        user_number: 0,
-        group_number: 0,
-        label: Some("scale".into()),
-        tags: Vec::new(),
-        excludes: Vec::new(),
-        program: "scale".into(),
-        protection: Protection::None,
-        parent,
-        ignore_ctime: false,
-        ignore_inode: false,
-        with_atime: false,
-        skip_if_unchanged: false,
-        dry_run: false,
-        level: Level::AUTO,
-        threads: None,
-        note: None,
-        count_ahead: false,
-    }
+    BackupOptions { label: Some("scale".into()), parent, ..BackupOptions::new("host", "user", "scale") }
 }
 
 /// Peak memory of this process in MiB.

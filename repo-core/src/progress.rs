@@ -44,8 +44,6 @@ pub enum Outcome {
     Unchanged,
     /// Removed from the target.
     Deleted,
-    /// Left out by a rule.
-    Excluded,
 }
 
 /// An item that could not be handled.

@@ -157,6 +157,39 @@ fn excluded_xattrs_are_neither_set_nor_removed() {
 }
 
 #[test]
+fn only_included_xattrs_are_set_and_removed() {
+    let stage = Stage::sample();
+    let options = LocalOptions {
+        include_xattrs: vec!["user.*".into()],
+        exclude_xattrs: vec!["user.binary".into()],
+        ..LocalOptions::default()
+    };
+    let run = || {
+        let sink = LocalSink::new(&stage.target, &options).unwrap();
+        let (options, cancel) = (RestoreOptions::default(), Cancel::default());
+        restore(&stage.blobs, &stage.tree, &sink, &Everything, &options, &Silent, &cancel).unwrap()
+    };
+    run();
+    let mut set = 0;
+    for path in ["docs/hello.txt", "docs/deep/small-03", "docs/deep"] {
+        let there = common::compare::xattrs(&stage.target.join(path));
+        assert!(there.keys().all(|name| name.starts_with("user.") && name != "user.binary"), "{path}: {there:?}");
+        set += there.len();
+    }
+    assert!(set > 0, "some are meant");
+    let file = stage.target.join("docs/deep/small-03");
+    // What is not meant is left alone, what is meant and not in the snapshot goes.
+    for name in ["trusted.mine", "user.mine"] {
+        let set = rustix::fs::setxattr(&file, name, b"mine", rustix::fs::XattrFlags::empty());
+        assert!(set.is_ok() || !common::sample::is_root(), "{name}");
+    }
+    run();
+    let there = common::compare::xattrs(&file);
+    assert!(!there.contains_key("user.mine"));
+    assert_eq!(there.contains_key("trusted.mine"), common::sample::is_root());
+}
+
+#[test]
 fn inherited_access_lists_do_not_stay() {
     let stage = Stage::sample();
     fs::create_dir(&stage.target).unwrap();

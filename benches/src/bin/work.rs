@@ -7,9 +7,8 @@ use std::{fs, path::PathBuf, sync::Arc};
 use anyhow::{Context as _, Result};
 use clap::Parser;
 use repo_core::{
-    backup::{self, BackupOptions, Parent},
+    backup::{self, BackupOptions},
     check::{self, CheckOptions, ReadData},
-    compress::Level,
     crypto::kdf::KdfCost,
     index::set::IndexSet,
     progress::{Cancel, Silent},
@@ -17,7 +16,7 @@ use repo_core::{
     restore::{self, Everything, RestoreOptions},
     runtime::SystemRuntime,
     sink::local::{LocalOptions as SinkOptions, LocalSink},
-    snapshot::{Listing, Protection},
+    snapshot::Listing,
     source::local::{LocalOptions, LocalSource, Target},
     store::{
         Place,
@@ -75,29 +74,8 @@ fn main() -> Result<()> {
 
 fn back_up(repository: &Arc<Repository>, directory: &PathBuf, step: &str, meter: &mut Meter) -> Result<()> {
     let source = LocalSource::new(&[Target::named(".")], LocalOptions::new(fs::canonicalize(directory)?))?;
-    let options = BackupOptions {
-        time: None,
-        utc_offset_seconds: 0,
-        host: "bench".into(),
-        user: "bench".into(),
-        user_number: 0,
-        group_number: 0,
-        label: Some("bench".into()),
-        tags: Vec::new(),
-        excludes: Vec::new(),
-        program: "coffer-benches".into(),
-        protection: Protection::None,
-        parent: Parent::Newest,
-        ignore_ctime: false,
-        ignore_inode: false,
-        with_atime: false,
-        skip_if_unchanged: false,
-        dry_run: false,
-        level: Level::AUTO,
-        threads: None,
-        note: None,
-        count_ahead: false,
-    };
+    let options =
+        BackupOptions { label: Some("bench".into()), ..BackupOptions::new("bench", "bench", "coffer-benches") };
     let report = backup::backup(repository, &source, &options, &Silent, &Cancel::default())?;
     let (summary, added) = (&report.summary, &report.added);
     let packs = repository.list(Place::Data)?.len();

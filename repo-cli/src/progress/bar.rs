@@ -5,9 +5,10 @@ use std::{collections::VecDeque, io, sync::Arc};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use repo_core::tree::name::escape;
 use rustix::termios::tcgetwinsize;
+use unicode_width::UnicodeWidthChar;
 
 use super::{Reading, lines};
-use crate::{output::Output, size, time};
+use crate::{output::Output, size, table::columns_of, time};
 
 /// Columns of the bar.
 const BAR_COLUMNS: u16 = 24;
@@ -95,17 +96,27 @@ fn bar(share: f64) -> String {
 }
 
 fn beginning(text: &str, columns: usize) -> String {
-    text.chars().take(columns).collect()
+    let mut taken = 0;
+    text.chars()
+        .take_while(|character| {
+            taken += character.width().unwrap_or(0);
+            taken <= columns
+        })
+        .collect()
 }
 
 /// The end of a path that is too long for a line.
 fn end(path: &str, columns: usize) -> String {
-    let characters = path.chars().count();
-    if characters <= columns {
+    if columns_of(path) <= columns {
         return path.to_owned();
     }
-    let end: String = path.chars().skip(characters + 1 - columns.min(characters)).collect();
-    format!("…{end}")
+    let mut taken = 1;
+    let start = path.char_indices().rev().take_while(|(_, character)| {
+        taken += character.width().unwrap_or(0);
+        taken <= columns
+    });
+    let start = start.last().map_or(path.len(), |(start, _)| start);
+    format!("…{}", path.get(start..).unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -131,10 +142,12 @@ mod tests {
         );
         for columns in 0..120 {
             let drawn = draw(&reading, None, columns);
-            assert!(
-                drawn.lines().all(|line| line.chars().count() <= usize::from(columns).max(3)),
-                "{columns}: {drawn}"
-            );
+            assert!(drawn.lines().all(|line| columns_of(line) <= usize::from(columns).max(3)), "{columns}: {drawn}");
+        }
+        let wide = Reading { current: "/srv/写真/東京タワー".as_bytes().to_vec(), ..reading.clone() };
+        for columns in 0..60 {
+            let drawn = draw(&wide, None, columns);
+            assert!(drawn.lines().all(|line| columns_of(line) <= usize::from(columns).max(3)), "{columns}: {drawn}");
         }
         let begun = Reading { found_all: false, current: Vec::new(), problems: 0, ..reading };
         assert_eq!(draw(&begun, None, 80), "250 files, 1.00 GiB");

@@ -114,6 +114,17 @@ impl Progress for Meter {
 
     fn found_all(&self) {
         self.found_all.store(true, Ordering::Relaxed);
+        if self.work == Work::Backup && self.output.json() && self.wants_items() {
+            let found = self.reading();
+            self.output.message(&json!({
+                "message_type": "verbose_status",
+                "action": "scan_finished",
+                "item": "",
+                "duration": found.seconds,
+                "data_size": found.found_bytes,
+                "total_files": found.found_files,
+            }));
+        }
     }
 
     fn done(&self, files: u64, bytes: u64) {
@@ -130,32 +141,22 @@ impl Progress for Meter {
     }
 
     fn item(&self, path: &[u8], outcome: Outcome, bytes: u64) {
-        if self.output.json() {
-            let action = match (self.work, outcome) {
-                (Work::Restore, Outcome::New) => "restored",
-                (Work::Restore, Outcome::Changed) => "updated",
-                (_, Outcome::New) => "new",
-                (_, Outcome::Changed) => "modified",
-                (_, Outcome::Unchanged) => "unchanged",
-                (_, Outcome::Deleted) => "deleted",
-                (_, Outcome::Excluded) => "excluded",
-            };
-            let size = if self.work == Work::Restore { "size" } else { "data_size" };
-            self.output.message(
-                &json!({ "message_type": "verbose_status", "action": action, "item": text(path), size: bytes }),
-            );
-            return;
-        }
-        let word = match (self.work, outcome) {
+        let action = match (self.work, outcome) {
             (Work::Restore, Outcome::New) => "restored",
             (Work::Restore, Outcome::Changed) => "updated",
             (_, Outcome::New) => "new",
             (_, Outcome::Changed) => "modified",
             (_, Outcome::Unchanged) => "unchanged",
             (_, Outcome::Deleted) => "deleted",
-            (_, Outcome::Excluded) => "excluded",
         };
-        self.output.say(&format!("{word:9}  {}", escape(path)));
+        if self.output.json() {
+            let size = if self.work == Work::Restore { "size" } else { "data_size" };
+            self.output.message(
+                &json!({ "message_type": "verbose_status", "action": action, "item": text(path), size: bytes }),
+            );
+        } else {
+            self.output.say(&format!("{action:9}  {}", escape(path)));
+        }
     }
 
     fn problem(&self, problem: &Problem) {

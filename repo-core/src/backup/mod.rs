@@ -105,6 +105,37 @@ pub struct BackupOptions {
     pub count_ahead: bool,
 }
 
+impl BackupOptions {
+    /// A backup as most are wanted: of everything, compared with the newest of its kind, with the default compression. `host` is the
+    /// machine it is of, `user` who makes it, `program` what makes it.
+    #[must_use]
+    pub fn new(host: &str, user: &str, program: &str) -> Self {
+        Self {
+            time: None,
+            utc_offset_seconds: 0,
+            host: host.to_owned(),
+            user: user.to_owned(),
+            user_number: 0,
+            group_number: 0,
+            label: None,
+            tags: Vec::new(),
+            excludes: Vec::new(),
+            program: program.to_owned(),
+            protection: Protection::None,
+            parent: Parent::Newest,
+            ignore_ctime: false,
+            ignore_inode: false,
+            with_atime: false,
+            skip_if_unchanged: false,
+            dry_run: false,
+            level: Level::AUTO,
+            threads: None,
+            note: None,
+            count_ahead: false,
+        }
+    }
+}
+
 /// What a backup did.
 #[derive(Debug, Clone)]
 pub struct BackupReport {

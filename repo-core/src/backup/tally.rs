@@ -28,7 +28,7 @@ const fn slot(outcome: Outcome) -> usize {
     match outcome {
         Outcome::New => 0,
         Outcome::Changed => 1,
-        Outcome::Unchanged | Outcome::Deleted | Outcome::Excluded => 2,
+        Outcome::Unchanged | Outcome::Deleted => 2,
     }
 }
 

@@ -3,9 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use repo_core::{
-    backup::{BackupOptions, BackupReport, Parent, backup},
+    backup::{BackupOptions, BackupReport, backup},
     blob::BlobKind,
-    compress::Level,
     crypto::{kdf::KdfCost, recorder},
     error::Result,
     id::{BlobId, PackId, SnapshotId},
@@ -13,7 +12,7 @@ use repo_core::{
     progress::{Cancel, Silent},
     repository::{InitOptions, Repository, config::Parameters, notes::Session, reader::BlobReader},
     runtime::{Runtime, SystemRuntime},
-    snapshot::{Listing, Protection, Snapshot},
+    snapshot::{Listing, Snapshot},
     source::Source,
     store::{ObjectName, Place, Store, memory::MemoryStore},
     time::Timestamp,
@@ -71,24 +70,6 @@ pub fn open(store: impl Store + 'static) -> Arc<Repository> {
 
 pub fn options() -> BackupOptions {
     BackupOptions {
-        time: None,
-        utc_offset_seconds: 0,
-        host: "host".into(),
-        user: "user".into(),
-        user_number: 0,
-        group_number: 0,
-        label: None,
-        tags: Vec::new(),
-        excludes: Vec::new(),
-        program: "test".into(),
-        protection: Protection::None,
-        parent: Parent::Newest,
-        ignore_ctime: false,
-        ignore_inode: false,
-        with_atime: false,
-        skip_if_unchanged: false,
-        dry_run: false,
-        level: Level::AUTO,
         threads: Some(2),
         note: Some(Session {
             operation: "backup".into(),
@@ -97,7 +78,7 @@ pub fn options() -> BackupOptions {
             process: GONE,
             started: SystemRuntime.now(),
         }),
-        count_ahead: false,
+        ..BackupOptions::new("host", "user", "test")
     }
 }
 
