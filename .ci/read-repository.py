@@ -337,16 +337,16 @@ Location = namedtuple("Location", "pack version salt tree number at stored plain
 
 
 def read_tables(keys, data):
-    """Every blob of an index run, and where it is."""
+    """Every blob of an index run, by the first 20 bytes of its id, and where it is."""
     parts, directory, end = open_container(keys, run_directory, data, INDEX)
     blobs = directory.data + directory.tree
-    left = 44 * blobs + 16 * directory.frames + 80 * directory.packs
+    left = 32 * blobs + 16 * directory.frames + 80 * directory.packs
     need(left <= 4 << 30 and blobs <= 32 << 20, "an index run is too large")
-    need(len(directory.pages) == -(-left // 65536), "a run has more or fewer pages than its tables")
+    need(len(directory.pages) == -(-left // 65520), "a run has more or fewer pages than its tables")
     tables, at = bytearray(), 48
     for number, page in enumerate(directory.pages):
         sealed = data[at : min(at + page.stored, end)]
-        plain = unpack(page.compression.number, parts.part(number, sealed), min(left, 65536))
+        plain = unpack(page.compression.number, parts.part(number, sealed), min(left, 65520))
         need(page.first == int.from_bytes(plain[:8].ljust(8, b"\0"), "big"), "a page begins otherwise")
         tables += plain
         at, left = at + page.stored, left - len(plain)
@@ -354,8 +354,8 @@ def read_tables(keys, data):
     check_padding(parts, data, at, end)
 
     tables = bytes(tables)
-    ids = [tables[32 * i : 32 * i + 32] for i in range(blobs)]
-    at = 32 * blobs
+    ids = [tables[20 * i : 20 * i + 20] for i in range(blobs)]
+    at = 20 * blobs
     places = list(struct.iter_unpack("<III", tables[at : at + 12 * blobs]))
     at += 12 * blobs
     frames = list(struct.iter_unpack("<IIII", tables[at : at + 16 * directory.frames]))
@@ -441,15 +441,24 @@ class Repository:
             packs += 1
             for blob, location in read_pack(self.keys, id_, data):
                 blobs += 1
-                need(location in self.index.get((location.tree, blob), []), f"pack {id_.hex()}: the index differs")
+                need(location in self.copies(location.tree, blob), f"pack {id_.hex()}: the index differs")
                 if location.tree:
                     pages[decode(tree_blob, self.blob(1, blob)).number] += 1
         return packs, blobs, *pages
 
+    def copies(self, tree, id_):
+        return self.index.get((tree, id_[:20]), [])
+
     def blob(self, tree, id_):
-        copies = self.index.get((tree, id_))
+        copies = self.copies(tree, id_)
         need(copies, f"blob {id_.hex()} is in no index run")
-        place = copies[0]
+        for place in copies:
+            plain = self.frame(tree, place)[place.offset : place.offset + place.length]
+            if self.keys.blob_id(tree, plain) == id_:
+                return plain
+        raise Damage(f"blob {id_.hex()} is another one")
+
+    def frame(self, tree, place):
         key = (place.pack, place.number)
         if key not in self.frames:
             pack = place.pack.hex()
@@ -461,9 +470,7 @@ class Repository:
             if len(self.frames) > 64:
                 self.frames.clear()
             self.frames[key] = unpack(place.compression, parts.part(place.number, sealed), place.plain)
-        plain = self.frames[key][place.offset : place.offset + place.length]
-        need(self.keys.blob_id(tree, plain) == id_, f"blob {id_.hex()} is another one")
-        return plain
+        return self.frames[key]
 
     def items(self, tree, variant, first=None, levels=0):
         """The items of a list, whatever pages it has: entries for variant 0, pieces for variant 2."""

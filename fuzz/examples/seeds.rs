@@ -8,7 +8,7 @@ use repo_core::{
     codec,
     compress::{Compressor, Level},
     id::{BlobId, PackId, RepositoryId},
-    index::table::{FrameRow, LocationRow, PackRow},
+    index::table::{BlobPrefix, FrameRow, LocationRow, PackRow},
     pack::reader::PackKey,
     limits,
     pack::directory::{PackBlob, PackDirectory, PackFrame},
@@ -185,8 +185,9 @@ fn index_table() -> Vec<u8> {
     let frame =
         FrameRow { pack: 0, offset_bytes: 48, stored_bytes: 500, plain_bytes: 1300, compression: Compression::Zstd };
     let location = |offset_bytes, length_bytes| LocationRow { frame: 0, offset_bytes, length_bytes }.encode();
+    let prefix = |number| BlobPrefix::from(&id(number)).0;
     let parts: [&[u8]; 7] =
-        [&[2, 0, 1, 1], &id(1).0, &id(2).0, &location(0, 300), &location(300, 1000), &frame.encode(), &pack.encode()];
+        [&[2, 0, 1, 1], &prefix(1), &prefix(2), &location(0, 300), &location(300, 1000), &frame.encode(), &pack.encode()];
     parts.concat()
 }
 

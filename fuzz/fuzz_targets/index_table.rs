@@ -4,8 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use repo_core::{
     blob::BlobKind,
-    id::BlobId,
-    index::table::{Counts, Table},
+    index::table::{BlobPrefix, Counts, Table},
     limits,
 };
 
@@ -20,8 +19,8 @@ fuzz_target!(|input: &[u8]| {
 
     for kind in BlobKind::ALL {
         for position in 0..counts.blobs(kind) {
-            let (id, row) = table.blob(kind, position).expect("every row can be read");
-            let (_, location) = table.find(kind, &id).expect("every blob that is there is found");
+            let (prefix, row) = table.blob(kind, position).expect("every row can be read");
+            let (_, location) = table.find(kind, prefix).expect("every blob that is there is found");
             assert!(
                 u64::from(location.offset_bytes) + u64::from(location.length_bytes)
                     <= u64::from(location.frame.plain_bytes)
@@ -30,8 +29,8 @@ fuzz_target!(|input: &[u8]| {
             assert!(table.frame(row.frame).is_some());
         }
         assert!(table.blob(kind, counts.blobs(kind)).is_none());
-        for absent in [[0; 32], [0x7f; 32], [0xff; 32]] {
-            if let Some((_, location)) = table.find(kind, &BlobId(absent)) {
+        for absent in [[0; 20], [0x7f; 20], [0xff; 20]] {
+            if let Some((_, location)) = table.find(kind, BlobPrefix(absent)) {
                 assert!(location.length_bytes as usize <= limits::BLOB_BYTES_MAX);
             }
         }

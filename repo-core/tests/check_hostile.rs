@@ -23,7 +23,10 @@ use repo_core::{
     },
     progress::{Cancel, Silent},
     repository::Repository,
+    restore::{Everything, RestoreOptions, restore},
     runtime::SystemRuntime,
+    sink::local::{LocalOptions, LocalSink},
+    snapshot::Listing,
     stats::{Mode, stats},
     store::{ObjectName, Place, memory::MemoryStore},
     tree::{
@@ -467,6 +470,65 @@ fn an_index_that_lies() {
                 reader.read_blob(BlobKind::Data, &blob.id, &mut bytes).unwrap();
                 assert_eq!(&bytes, expected, "{what}");
             }
+        }
+    }
+}
+
+/// The index holds the beginnings of ids only. Two blobs may begin alike; readers go on until they have the right one, `check` holds
+/// every blob against the whole id that its pack gives.
+#[test]
+fn two_blobs_whose_ids_begin_alike() {
+    let wanted = noise("wanted", 500);
+    // What lies under the other id: of another length, of the same, and even the same bytes.
+    for other in [noise("other", 300), noise("other", 500), wanted.clone()] {
+        for other_first in [true, false] {
+            let store = MemoryStore::default();
+            let repository = init(&store);
+            let id = repository.keys().blob_id(BlobKind::Data, &wanted);
+            let twin = BlobId(std::array::from_fn(|at| if at < 20 { id.0[at] } else { !id.0[at] }));
+            let mut builder = IndexBuilder::default();
+            let mut order = [(twin, &other), (id, &wanted)];
+            if !other_first {
+                order.reverse();
+            }
+            let mut packs = Vec::new();
+            for (id, plain) in order {
+                let length_bytes = plain.len() as u32;
+                let blobs = vec![PackBlob { id, length_bytes }];
+                let frame =
+                    PackedFrame { packed: plain, compression: Compression::Raw, plain_bytes: length_bytes, blobs };
+                let pack = put_pack(&repository, vec![frame]);
+                builder.add_pack(pack.id, pack.key, pack.bytes.len() as u32, BlobKind::Data, &pack.directory);
+                packs.push(pack.id);
+            }
+            let run = builder.finish(repository.keys(), &SystemRuntime).unwrap();
+            repository.store().put(&ObjectName::new(Place::Index, run.id), &run.bytes).unwrap();
+            commit_file(&repository, id, wanted.len());
+
+            let reader = reader(&repository);
+            let first = reader.locate(BlobKind::Data, &id).unwrap().frame.pack;
+            assert_eq!(first, packs[0], "the order of the packs decides");
+            let mut bytes = Vec::new();
+            reader.read_blob(BlobKind::Data, &id, &mut bytes).unwrap();
+            assert_eq!(bytes, wanted);
+            let error = reader.read_blob(BlobKind::Data, &twin, &mut bytes).unwrap_err();
+            assert!(error.is_damage(), "neither of the two is it: {error}");
+
+            let target = tempfile::tempdir().unwrap();
+            let sink = LocalSink::new(target.path().join("t"), &LocalOptions::default()).unwrap();
+            let tree = Listing::read(&repository).unwrap().snapshots[0].1.tree;
+            let options = RestoreOptions { verify: true, ..RestoreOptions::default() };
+            let report = restore(&reader, &tree, &sink, &Everything, &options, &Silent, &Cancel::default()).unwrap();
+            assert!(report.problems.is_empty(), "{:?}", report.problems);
+            assert_eq!(std::fs::read(target.path().join("t/f")).unwrap(), wanted);
+
+            let report = check_all(&repository);
+            assert_eq!(report.errors(), 1, "{:#?}", report.findings);
+            let finding = &report.findings[0];
+            assert!(matches!(finding.what, FindingKind::PackDamaged { lost_blobs: 1, .. }), "{finding}");
+            let lying = packs[usize::from(!other_first)];
+            assert_eq!(finding.object, ObjectName::new(Place::Data, lying).to_string());
+            assert_eq!(finding.suffering.total, 0, "the file has a sound copy");
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fmt,
     sync::{
         Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
@@ -20,7 +21,7 @@ use crate::{
     },
     error::{Error, Result, StoreErrorKind},
     id::{BlobId, PackId},
-    index::set::Run,
+    index::{set::Run, table::BlobPrefix},
     limits,
     pack::{
         builder::object_id,
@@ -36,7 +37,34 @@ pub(super) struct Outcome {
 }
 
 /// A frame by its place in a pack, and the blobs in it.
-type Frame = (FrameLocation, Vec<(BlobId, BlobLocation)>);
+type Frame = (FrameLocation, Vec<(Expected, BlobLocation)>);
+
+/// What a blob is held against.
+#[derive(Clone, Copy)]
+enum Expected {
+    /// Its id, as the directory of its pack has it.
+    Id(BlobId),
+    /// As much of its id as the index has.
+    Prefix(BlobPrefix),
+}
+
+impl Expected {
+    fn is(&self, id: &BlobId) -> bool {
+        match self {
+            Self::Id(own) => own == id,
+            Self::Prefix(prefix) => prefix.begins(id),
+        }
+    }
+}
+
+impl fmt::Display for Expected {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Id(id) => id.fmt(out),
+            Self::Prefix(prefix) => prefix.fmt(out),
+        }
+    }
+}
 
 struct Reading<'a> {
     context: &'a Context<'a>,
@@ -93,7 +121,7 @@ fn count_blobs(run: &Run) -> Vec<u32> {
     let counts = run.table.counts();
     let mut packs = vec![0u32; counts.packs as usize];
     for kind in BlobKind::ALL {
-        for (_, location) in (0..counts.blobs(kind)).filter_map(|position| run.table.blob(kind, position)) {
+        for (_, location) in run.table.blobs(kind) {
             if let Some((row, _)) = run.table.frame(location.frame)
                 && let Some(count) = packs.get_mut(row.pack as usize)
             {
@@ -260,10 +288,10 @@ impl<'a> Reading<'a> {
         let mut frames: BTreeMap<u32, Frame> =
             rows.filter_map(|number| Some((number, (run.table.frame(number)?.1, Vec::new())))).collect();
         let kind = pack.row.kind;
-        for (id, row) in (0..run.table.counts().blobs(kind)).filter_map(|position| run.table.blob(kind, position)) {
+        for (prefix, row) in run.table.blobs(kind) {
             if let Some((frame, blobs)) = frames.get_mut(&row.frame) {
                 let (offset_bytes, length_bytes) = (row.offset_bytes, row.length_bytes);
-                blobs.push((id, BlobLocation { frame: *frame, offset_bytes, length_bytes }));
+                blobs.push((Expected::Prefix(prefix), BlobLocation { frame: *frame, offset_bytes, length_bytes }));
             }
         }
         frames.into_values().collect()
@@ -293,7 +321,7 @@ impl<'a> Reading<'a> {
             for (id, location) in blobs {
                 let start = location.offset_bytes as usize;
                 let blob = plain.get(start..start.saturating_add(location.length_bytes as usize));
-                if blob.is_none_or(|blob| keys.blob_id(kind, blob) != id) {
+                if blob.is_none_or(|blob| !id.is(&keys.blob_id(kind, blob))) {
                     let reason = format!("{kind} blob {id} in frame {} is another blob", frame.ordinal);
                     lost.push(Lost { reason, blobs: 1, at: At::Blob(location) });
                 }
@@ -354,7 +382,7 @@ enum At {
 
 /// Gathers the blobs of each frame; they come frame by frame.
 fn group(blobs: impl Iterator<Item = (BlobId, BlobLocation)>) -> impl Iterator<Item = Frame> {
-    let mut blobs = blobs.peekable();
+    let mut blobs = blobs.map(|(id, location)| (Expected::Id(id), location)).peekable();
     std::iter::from_fn(move || {
         let first = blobs.next()?;
         let frame = first.1.frame;

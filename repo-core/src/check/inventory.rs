@@ -145,9 +145,9 @@ fn digests(run: &Run) -> Vec<u64> {
         add(row.pack, hash(frame));
     }
     for kind in BlobKind::ALL {
-        for (id, location) in (0..counts.blobs(kind)).filter_map(|position| run.table.blob(kind, position)) {
+        for (prefix, location) in run.table.blobs(kind) {
             if let Some((row, frame)) = run.table.frame(location.frame) {
-                add(row.pack, hash((id, frame.ordinal, location.offset_bytes, location.length_bytes)));
+                add(row.pack, hash((prefix, frame.ordinal, location.offset_bytes, location.length_bytes)));
             }
         }
     }

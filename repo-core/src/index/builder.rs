@@ -6,17 +6,17 @@ use crate::{
     blob::BlobKind,
     crypto::keys::Keys,
     error::{Error, Result},
-    id::{BlobId, PackId},
+    id::PackId,
     index::{
         run::{RunWriter, StoredRun},
-        table::{Counts, FrameRow, LocationRow, PackRow, Table},
+        table::{BlobPrefix, Counts, FrameRow, LocationRow, PackRow, Table},
     },
     limits,
     pack::{directory::PackDirectory, reader::PackKey},
     runtime::Runtime,
 };
 
-/// Collects packs and their blobs, and makes an index run of them. About 44 bytes a blob.
+/// Collects packs and their blobs, and makes an index run of them. 32 bytes a blob, and what its frames and packs take.
 #[derive(Default)]
 pub struct IndexBuilder {
     data: Vec<BlobRow>,
@@ -28,7 +28,7 @@ pub struct IndexBuilder {
 
 /// A blob and where it is.
 struct BlobRow {
-    id: BlobId,
+    prefix: BlobPrefix,
     location: LocationRow,
 }
 
@@ -70,7 +70,7 @@ impl IndexBuilder {
             let mut offset_bytes = 0;
             for blob in blobs {
                 let location = LocationRow { frame: number, offset_bytes, length_bytes: blob.length_bytes };
-                rows.push(BlobRow { id: blob.id, location });
+                rows.push(BlobRow { prefix: (&blob.id).into(), location });
                 offset_bytes += blob.length_bytes;
             }
         }
@@ -98,9 +98,9 @@ impl IndexBuilder {
                 BlobKind::Data => &mut self.data,
                 BlobKind::Tree => &mut self.tree,
             };
-            for (id, location) in (0..counts.blobs(kind)).filter_map(|position| table.blob(kind, position)) {
+            for (prefix, location) in table.blobs(kind) {
                 if let Some(frame) = new_frame.get(location.frame as usize).copied().flatten() {
-                    rows.push(BlobRow { id, location: LocationRow { frame, ..location } });
+                    rows.push(BlobRow { prefix, location: LocationRow { frame, ..location } });
                 }
             }
         }
@@ -124,10 +124,10 @@ impl IndexBuilder {
         let mut writer = RunWriter::new(keys, counts, runtime);
         // Of several copies of a blob the order of their locations decides, so that the bytes depend on nothing else.
         for rows in [&mut self.data, &mut self.tree] {
-            rows.sort_unstable_by_key(|row| (row.id, row.location.frame, row.location.offset_bytes));
+            rows.sort_unstable_by_key(|row| (row.prefix, row.location.frame, row.location.offset_bytes));
         }
         for row in self.data.iter().chain(&self.tree) {
-            writer.write(&row.id.0)?;
+            writer.write(&row.prefix.0)?;
         }
         for row in self.data.iter().chain(&self.tree) {
             writer.write(&row.location.encode())?;

@@ -16,15 +16,17 @@ use crate::{
     },
     error::{Damage, Error, Result},
     id::IndexId,
-    index::table::{Counts, Table},
+    index::table::{Counts, ID_ROW_BYTES, Table},
     limits,
     pack::builder::object_id,
     runtime::Runtime,
     store::{ByteRange, ObjectName, Place, Store},
 };
 
-/// Plain length of every page but the last.
-pub const INDEX_PAGE_BYTES: usize = 64 << 10;
+/// Plain length of every page but the last: just below 64 KiB, and a multiple of the length of a row, whatever the section.
+pub const INDEX_PAGE_BYTES: usize = 65_520;
+
+const _: () = assert!(INDEX_PAGE_BYTES.is_multiple_of(ID_ROW_BYTES));
 
 /// A run ready to be put.
 pub struct StoredRun {
@@ -144,11 +146,16 @@ pub fn decode_run(keys: &Keys, bytes: &[u8], name: &ObjectName) -> Result<Table<
     let directory: RunDirectory =
         codec::decode(&footer.open_directory(keys, stored, name)?).map_err(|error| damage(&error))?;
 
-    let table_bytes = directory.counts.table_bytes();
-    if table_bytes > limits::INDEX_BYTES_MAX
-        || directory.pages.len() as u64 != table_bytes.div_ceil(INDEX_PAGE_BYTES as u64)
-    {
-        return Err(damage(&"its tables are too large, or not as many pages as it has"));
+    let counts = directory.counts;
+    let table_bytes = counts.table_bytes();
+    if u64::from(counts.data) + u64::from(counts.tree) > limits::INDEX_ENTRIES_MAX as u64 {
+        return Err(damage(&"it names more blobs than any run can"));
+    }
+    if table_bytes > limits::INDEX_BYTES_MAX {
+        return Err(damage(&"its tables are larger than any can be"));
+    }
+    if directory.pages.len() as u64 != table_bytes.div_ceil(INDEX_PAGE_BYTES as u64) {
+        return Err(damage(&"it has more or fewer pages than its tables take"));
     }
     let cipher = ObjectCipher::new(keys, &footer.header);
     let mut table = Vec::new();
@@ -167,5 +174,193 @@ pub fn decode_run(keys: &Keys, bytes: &[u8], name: &ObjectName) -> Result<Table<
         table.extend_from_slice(&page);
         offset = end;
     }
-    Table::new(table, directory.counts).map_err(|reason| damage(&reason))
+    Table::new(table, counts).map_err(|reason| damage(&reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        blob::BlobKind,
+        crypto::keys::MasterKey,
+        id::{ObjectId, PackId, RepositoryId},
+        index::table::{BlobPrefix, FrameRow, LocationRow, PackRow},
+        pack::reader::PackKey,
+        runtime::SystemRuntime,
+    };
+
+    /// As many as make pages that begin in the ids of data, of trees, and in the locations.
+    const COUNTS: Counts = Counts { data: 4000, tree: 4000, frames: 2, packs: 2 };
+
+    fn keys() -> Keys {
+        Keys::new(MasterKey::from_bytes([1; 32]), RepositoryId([2; 32]))
+    }
+
+    /// Ids that ascend from far below to far above.
+    fn prefix(number: u32) -> BlobPrefix {
+        let mut prefix = [0; ID_ROW_BYTES];
+        let number = u64::from(number) << 50 | 7;
+        prefix.iter_mut().zip(number.to_be_bytes()).for_each(|(byte, value)| *byte = value);
+        BlobPrefix(prefix)
+    }
+
+    fn tables() -> Vec<u8> {
+        let mut tables = Vec::new();
+        for blobs in [COUNTS.data, COUNTS.tree] {
+            (0..blobs).for_each(|number| tables.extend(prefix(number).0));
+        }
+        for (frame, blobs) in [(0, COUNTS.data), (1, COUNTS.tree)] {
+            for number in 0..blobs {
+                tables.extend(LocationRow { frame, offset_bytes: number, length_bytes: 1 }.encode());
+            }
+        }
+        let (offset_bytes, stored_bytes, plain_bytes) = (48, 4016, 4000);
+        for pack in 0..2 {
+            let compression = Compression::Raw;
+            tables.extend(FrameRow { pack, offset_bytes, stored_bytes, plain_bytes, compression }.encode());
+        }
+        for (kind, number) in BlobKind::ALL.into_iter().zip(0..) {
+            let (id, key) = (PackId([9; 32]), PackKey { salt: [5; 32], version: 1 });
+            tables.extend(PackRow { id, key, size_bytes: 5000, first_frame: number, frames: 1, kind }.encode());
+        }
+        tables
+    }
+
+    /// Seals a run, after `change` has changed its pages and its directory.
+    fn sealed(change: impl FnOnce(&mut Vec<Vec<u8>>, &mut RunDirectory)) -> Vec<u8> {
+        let mut pages: Vec<_> = tables().chunks(INDEX_PAGE_BYTES).map(<[u8]>::to_vec).collect();
+        let record = |page: &Vec<u8>| RunPage {
+            stored_bytes: u32::try_from(page.len() + TAG_BYTES).unwrap(),
+            compression: Compression::Raw,
+            first: first_of(page),
+        };
+        let mut directory = RunDirectory { counts: COUNTS, pages: pages.iter().map(record).collect() };
+        change(&mut pages, &mut directory);
+        for (page, record) in pages.iter().zip(&mut directory.pages) {
+            record.stored_bytes = u32::try_from(page.len() + TAG_BYTES).unwrap();
+        }
+        let mut container = ContainerWriter::new(&keys(), ObjectKind::Index, &SystemRuntime, Vec::new());
+        for page in &pages {
+            container.add_frame(page).unwrap();
+        }
+        container.finish(&codec::encode(&directory)).unwrap()
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Table<Vec<u8>>> {
+        decode_run(&keys(), bytes, &ObjectName::new(Place::Index, ObjectId([3; 32])))
+    }
+
+    #[track_caller]
+    fn refused(reason: &str, change: impl FnOnce(&mut Vec<Vec<u8>>, &mut RunDirectory)) {
+        let error = decode(&sealed(change)).err().expect("it is refused");
+        assert!(error.is_damage() && error.to_string().contains(reason), "{error}");
+    }
+
+    #[test]
+    fn every_page_that_begins_in_the_ids_begins_with_an_id() {
+        let mut directory = None;
+        let table = decode(&sealed(|_, made| directory = Some(made.clone()))).unwrap();
+        let pages = directory.unwrap().pages;
+        assert_eq!(pages.len(), 4);
+        let rows = u32::try_from(INDEX_PAGE_BYTES / ID_ROW_BYTES).unwrap();
+        for (page, row) in pages.iter().zip((0..COUNTS.data + COUNTS.tree).step_by(rows as usize)) {
+            let (kind, position) = match row.checked_sub(COUNTS.data) {
+                None => (BlobKind::Data, row),
+                Some(position) => (BlobKind::Tree, position),
+            };
+            let (prefix, _) = table.blob(kind, position).unwrap();
+            assert_eq!(page.first.to_be_bytes(), prefix.0[..8], "{row}");
+        }
+        for kind in BlobKind::ALL {
+            for number in 0..COUNTS.blobs(kind) {
+                assert_eq!(table.find(kind, prefix(number)).unwrap().1.offset_bytes, number);
+            }
+        }
+    }
+
+    #[test]
+    fn another_number_of_pages_is_refused() {
+        let number = "more or fewer pages";
+        refused(number, |pages, directory| {
+            pages.pop();
+            directory.pages.pop();
+        });
+        // The page is still there, and only the directory has fewer; and the reverse.
+        refused(number, |_, directory| _ = directory.pages.pop());
+        refused(number, |pages, directory| {
+            pages.push(Vec::new());
+            directory.pages.push(RunPage { first: 0, ..directory.pages[0] });
+        });
+        refused(number, |_, directory| directory.pages.clear());
+        refused("page 3", |pages, _| _ = pages.pop());
+    }
+
+    #[test]
+    fn a_page_that_begins_otherwise_is_refused() {
+        for number in 0..4 {
+            for change in [1, 1 << 63] {
+                refused(&format!("page {number}: it begins otherwise"), |_, directory| {
+                    directory.pages[number].first ^= change;
+                });
+            }
+        }
+        // Pages that changed places are found by it.
+        refused("page 1: it begins otherwise", |pages, _| pages.swap(1, 2));
+    }
+
+    #[test]
+    fn a_header_that_differs_from_the_repeated_one_is_refused() {
+        let whole = sealed(|_, _| {});
+        assert!(decode(&whole).is_ok());
+        for at in 0..HEADER_BYTES {
+            let mut bytes = whole.clone();
+            bytes[at] ^= 1;
+            let error = decode(&bytes).err().unwrap_or_else(|| panic!("byte {at}"));
+            assert!(error.is_damage() || error.is_newer(), "{error}");
+            let is_salt = at >= HEADER_BYTES - 32;
+            assert_eq!(error.to_string().contains("header and footer do not agree"), is_salt, "{at}: {error}");
+        }
+    }
+
+    #[test]
+    fn tables_of_another_length_than_the_counts_are_refused() {
+        for (page, reason) in [(0, "page 0: its length"), (3, "page 3: its length")] {
+            refused(reason, |pages, _| _ = pages[page].pop());
+            refused(reason, |pages, _| pages[page].push(0));
+        }
+        // Counts that are wrong by one row, and take as many pages.
+        let changes: [fn(&mut Counts); 8] = [
+            |counts| counts.data -= 1,
+            |counts| counts.data += 1,
+            |counts| counts.tree -= 1,
+            |counts| counts.tree += 1,
+            |counts| counts.frames -= 1,
+            |counts| counts.frames += 1,
+            |counts| counts.packs -= 1,
+            |counts| counts.packs += 1,
+        ];
+        for change in changes {
+            refused("page 3: its length", |_, directory| change(&mut directory.counts));
+        }
+        // As long in all, but otherwise divided.
+        refused("", |_, directory| {
+            directory.counts.frames += 5;
+            directory.counts.packs -= 1;
+        });
+        refused("", |_, directory| {
+            directory.counts.data += 1;
+            directory.counts.tree -= 1;
+        });
+    }
+
+    #[test]
+    fn counts_beyond_the_limits_are_refused() {
+        let most = u32::try_from(limits::INDEX_ENTRIES_MAX).unwrap();
+        refused("more blobs than any run", |_, directory| directory.counts.data = most);
+        refused("more blobs than any run", |_, directory| {
+            directory.counts = Counts { data: u32::MAX, tree: u32::MAX, ..COUNTS };
+        });
+        refused("larger than any can be", |_, directory| directory.counts.packs = u32::MAX);
+        refused("more or fewer pages", |_, directory| directory.counts.data = most - COUNTS.tree);
+    }
 }

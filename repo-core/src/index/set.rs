@@ -9,7 +9,7 @@ use crate::{
     id::{BlobId, IndexId, PackId},
     index::{
         run::read_run,
-        table::{PackRow, Table},
+        table::{BlobPrefix, PackRow, Table},
     },
     store::{ObjectInfo, Place, Store},
 };
@@ -130,23 +130,26 @@ impl IndexSet {
         (0..self.packs()).filter_map(|number| self.pack(number))
     }
 
-    /// The first copy of a blob that `accept` agrees to.
+    /// The first of [`Self::copies`] that `accept` agrees to.
     #[must_use]
     pub fn find_where(&self, kind: BlobKind, id: &BlobId, accept: impl Fn(&PackId) -> bool) -> Option<Found> {
         self.copies(kind, id).find(|found| accept(&found.location.frame.pack))
     }
 
-    /// A blob.
+    /// The first of [`Self::copies`].
     #[must_use]
     pub fn find(&self, kind: BlobKind, id: &BlobId) -> Option<Found> {
         self.copies(kind, id).next()
     }
 
-    /// All copies of a blob; the same copy comes several times if several runs name it.
+    /// All copies of a blob; the same copy comes several times if several runs name it. Runs know the beginnings of ids only: one
+    /// that is another blob, whose id begins alike, may be among them, and the next is to be tried then.
     pub fn copies<'a>(&'a self, kind: BlobKind, id: &BlobId) -> impl Iterator<Item = Found> + use<'a> {
-        let id = *id;
+        let prefix = BlobPrefix::from(id);
         self.runs.iter().flat_map(move |run| {
-            run.table.find_all(kind, &id).map(move |(pack, location)| Found { location, pack: run.first_pack + pack })
+            run.table
+                .find_all(kind, prefix)
+                .map(move |(pack, location)| Found { location, pack: run.first_pack + pack })
         })
     }
 }

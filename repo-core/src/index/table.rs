@@ -4,23 +4,25 @@
 //!
 //! | section | row | bytes |
 //! |---|---|---|
-//! | data ids, then tree ids | blob id, sorted | 32 |
+//! | data ids, then tree ids | the first bytes of a blob id, sorted | 20 |
 //! | data locations, then tree locations | frame (4), offset in the frame (4), length (4) | 12 |
 //! | frames | pack (4), offset in the pack (4), stored length (4), plain length with the highest bit set if raw (4) | 16 |
 //! | packs | id (32), salt (32), size (4), first frame (4), frames (4), kind (1), zero (1), version (2) | 80 |
+
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     blob::{BlobKind, BlobLocation, Compression, FrameLocation},
     crypto::aead::TAG_BYTES,
-    id::{BlobId, ID_BYTES, PackId},
+    id::{BlobId, PackId},
     limits,
     pack::reader::PackKey,
 };
 
-/// Bytes of a blob id.
-pub const ID_ROW_BYTES: usize = ID_BYTES;
+/// Bytes of a blob id that a run keeps. Why not all: `docs/decisions/0007-index-rows-hold-20-bytes-of-an-id.md`.
+pub const ID_ROW_BYTES: usize = 20;
 /// Bytes of a blob's location.
 pub const LOCATION_ROW_BYTES: usize = 12;
 /// Bytes of a frame.
@@ -32,6 +34,39 @@ pub const PACK_ROW_BYTES: usize = 80;
 const RAW_BIT: u32 = 1 << 31;
 
 const _: () = assert!((limits::FRAME_BYTES_MAX as u64) < RAW_BIT as u64);
+
+/// The first bytes of a blob id: enough to find a blob by, and not to name one. What is found by it is that blob only once its bytes,
+/// or the directory of its pack, are held against the whole id.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BlobPrefix(pub [u8; ID_ROW_BYTES]);
+
+impl BlobPrefix {
+    /// Whether the id begins with it.
+    #[must_use]
+    pub fn begins(&self, id: &BlobId) -> bool {
+        id.0.starts_with(&self.0)
+    }
+}
+
+impl From<&BlobId> for BlobPrefix {
+    fn from(id: &BlobId) -> Self {
+        let (prefix, _) = id.0.split_first_chunk().expect("an id is longer than its prefix");
+        Self(*prefix)
+    }
+}
+
+impl fmt::Display for BlobPrefix {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(out, "{byte:02x}"))?;
+        out.write_str("…")
+    }
+}
+
+impl fmt::Debug for BlobPrefix {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "BlobPrefix({self})")
+    }
+}
 
 /// Rows of each section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -325,31 +360,36 @@ impl<B: AsRef<[u8]>> Table<B> {
         Some((row, location))
     }
 
-    /// A blob by its position among those of its kind.
+    /// What is known of a blob's id, and where it is, by its position among those of its kind.
     #[must_use]
-    pub fn blob(&self, kind: BlobKind, position: u32) -> Option<(BlobId, LocationRow)> {
-        let id = Self::row(self.ids(kind), position, ID_ROW_BYTES)?;
-        Some((BlobId(*id.first_chunk()?), self.location_row(kind, position)?))
+    pub fn blob(&self, kind: BlobKind, position: u32) -> Option<(BlobPrefix, LocationRow)> {
+        let prefix = Self::row(self.ids(kind), position, ID_ROW_BYTES)?;
+        Some((BlobPrefix(*prefix.first_chunk()?), self.location_row(kind, position)?))
     }
 
-    /// Finds a blob: where it lies, and the row of its pack.
-    #[must_use]
-    pub fn find(&self, kind: BlobKind, id: &BlobId) -> Option<(u32, BlobLocation)> {
-        self.location(kind, find(self.ids(kind), id)?)
+    /// Every blob of a kind.
+    pub fn blobs(&self, kind: BlobKind) -> impl Iterator<Item = (BlobPrefix, LocationRow)> {
+        (0..self.counts.blobs(kind)).filter_map(move |position| self.blob(kind, position))
     }
 
-    /// Every copy of a blob: where it lies, and the row of its pack.
-    pub fn find_all<'a>(
+    /// Finds a blob, or another one whose id begins alike: where it lies, and the row of its pack.
+    #[must_use]
+    pub fn find(&self, kind: BlobKind, id: impl Into<BlobPrefix>) -> Option<(u32, BlobLocation)> {
+        self.location(kind, find(self.ids(kind), id.into())?)
+    }
+
+    /// Every copy of a blob, and of others whose ids begin alike: where it lies, and the row of its pack.
+    pub fn find_all<'a, I: Into<BlobPrefix>>(
         &'a self,
         kind: BlobKind,
-        id: &BlobId,
-    ) -> impl Iterator<Item = (u32, BlobLocation)> + use<'a, B> {
+        id: I,
+    ) -> impl Iterator<Item = (u32, BlobLocation)> + use<'a, I, B> {
         let ids = self.ids(kind);
-        let id = *id;
-        find(ids, &id)
+        let prefix = id.into();
+        find(ids, prefix)
             .into_iter()
             .flat_map(|first| first..)
-            .take_while(move |position| Self::row(ids, *position, ID_ROW_BYTES) == Some(&id.0))
+            .take_while(move |position| Self::row(ids, *position, ID_ROW_BYTES) == Some(&prefix.0))
             .filter_map(move |position| self.location(kind, position))
     }
 
@@ -363,13 +403,13 @@ impl<B: AsRef<[u8]>> Table<B> {
 
 /// First position of an id among sorted ids. Ids are hashes, hence spread evenly: the first guess is off by about the square root of their
 /// number, and a galloping search from there touches one or two cache lines of a large table.
-fn find(ids: &[u8], id: &BlobId) -> Option<u32> {
+fn find(ids: &[u8], id: BlobPrefix) -> Option<u32> {
     let (rows, _) = ids.as_chunks::<ID_ROW_BYTES>();
     if rows.is_empty() {
         return None;
     }
-    let prefix = u64::from_be_bytes(*id.0.first_chunk()?);
-    let guess = usize::try_from((u128::from(prefix) * rows.len() as u128) >> 64).unwrap_or(0).min(rows.len() - 1);
+    let first = u64::from_be_bytes(*id.0.first_chunk()?);
+    let guess = usize::try_from((u128::from(first) * rows.len() as u128) >> 64).unwrap_or(0).min(rows.len() - 1);
     let mut step = 8;
     let (mut low, mut high) = (guess, guess);
     // Widen until rows[low] < id <= rows[high], or the end is reached on that side.
@@ -435,16 +475,57 @@ mod tests {
         }
     }
 
+    /// Ids that differ only behind what a run keeps of them are the same to it: it gives all of them, and nothing else.
+    #[test]
+    fn ids_that_begin_alike_are_all_given() {
+        let id = |number: u8, last: u8| {
+            let mut id = [number; 32];
+            id[ID_ROW_BYTES..].fill(last);
+            BlobId(id)
+        };
+        assert_ne!(id(5, 1), id(5, 2));
+        assert!(BlobPrefix::from(&id(5, 1)).begins(&id(5, 2)) && !BlobPrefix::from(&id(5, 1)).begins(&id(6, 1)));
+        let ids = [id(4, 9), id(5, 1), id(5, 2), id(5, 2), id(6, 0)];
+        let mut bytes: Vec<u8> = ids.iter().flat_map(|id| BlobPrefix::from(id).0).collect();
+        for offset_bytes in [40, 30, 10, 20, 0] {
+            bytes.extend(LocationRow { frame: 0, offset_bytes, length_bytes: 10 }.encode());
+        }
+        bytes.extend(FRAME.encode());
+        bytes.extend(PACK.encode());
+        let table = Table::new(bytes, Counts { data: 5, tree: 0, frames: 1, packs: 1 }).unwrap();
+        let offsets = |id: BlobId| -> Vec<u32> {
+            table.find_all(BlobKind::Data, &id).map(|(_, location)| location.offset_bytes).collect()
+        };
+        for last in [0, 1, 2, 255] {
+            assert_eq!(offsets(id(5, last)), [30, 10, 20]);
+            assert_eq!(table.find(BlobKind::Data, &id(5, last)).unwrap().1.offset_bytes, 30);
+        }
+        assert_eq!((offsets(id(4, 0)), offsets(id(6, 0))), (vec![40], vec![0]));
+        assert!(offsets(id(3, 0)).is_empty() && offsets(id(7, 0)).is_empty());
+        assert!(table.find_all(BlobKind::Tree, &id(5, 1)).next().is_none());
+    }
+
+    #[test]
+    fn tables_of_another_length_are_refused() {
+        let bytes = [FRAME.encode().as_slice(), &PACK.encode()].concat();
+        let counts = Counts { data: 0, tree: 0, frames: 1, packs: 1 };
+        for length in 0..bytes.len() {
+            assert!(Table::new(&bytes[..length], counts).is_err(), "{length}");
+        }
+        assert!(Table::new(&[bytes.as_slice(), &[0]].concat(), counts).is_err());
+        assert!(Table::new(&bytes, counts).is_ok());
+    }
+
     proptest! {
         #[test]
         fn finds_what_a_plain_search_finds(
-            mut ids in prop::collection::vec(prop_oneof![any::<[u8; 32]>(), any::<u8>().prop_map(|b| [b; 32])], 0..300),
-            other in any::<[u8; 32]>(),
+            mut ids in prop::collection::vec(prop_oneof![any::<[u8; 20]>(), any::<u8>().prop_map(|b| [b; 20])], 0..300),
+            other in any::<[u8; 20]>(),
         ) {
             ids.sort_unstable();
             let bytes: Vec<u8> = ids.iter().flatten().copied().collect();
-            for id in ids.iter().chain([&other, &[0; 32], &[255; 32]]) {
-                let found = find(&bytes, &BlobId(*id)).map(|position| position as usize);
+            for id in ids.iter().chain([&other, &[0; 20], &[255; 20]]) {
+                let found = find(&bytes, BlobPrefix(*id)).map(|position| position as usize);
                 prop_assert_eq!(found, ids.iter().position(|other| other == id));
             }
         }

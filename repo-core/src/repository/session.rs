@@ -34,8 +34,18 @@ use crate::{
     store::{ObjectName, Place},
 };
 
-/// Blobs after which an index run is put while the session goes on, so that a killed run's work is found again and memory is bounded.
-const INDEX_RUN_BLOBS: usize = 1 << 20;
+/// Blobs after which the first index run is put while the session goes on, so that a killed run's work is found again and memory is
+/// bounded.
+const INDEX_RUN_BLOBS: usize = 1 << 18;
+/// No later run of a session has many more, whatever the session has put before.
+const INDEX_RUN_BLOBS_MAX: usize = limits::INDEX_ENTRIES_MAX / 2;
+
+/// Blobs after which the next index run is put, when so many are in runs of this session already: an eighth of those. Every lookup
+/// looks into every run. Runs of equal size would become hundreds in a long session, and nobody merges them before another session
+/// has half as many new blobs as one of them.
+fn next_run_blobs(indexed: usize) -> usize {
+    (indexed / 8).clamp(INDEX_RUN_BLOBS, INDEX_RUN_BLOBS_MAX)
+}
 
 /// How a session writes.
 pub struct SessionOptions {
@@ -100,7 +110,9 @@ struct Stored {
     packs: BTreeMap<PackId, u64>,
     /// Index runs, with their sizes.
     runs: Vec<(ObjectName, u64)>,
-    /// Those that no index run names yet.
+    /// Blobs in the runs that were put while the session went on.
+    indexed: usize,
+    /// Packs that no index run names yet.
     unindexed: IndexBuilder,
 }
 
@@ -407,7 +419,11 @@ impl Shared {
             let mut stored = lock(&self.stored);
             stored.packs.insert(id, bytes.len() as u64);
             stored.unindexed.add_pack(id, key, u32::try_from(bytes.len()).unwrap_or(u32::MAX), kind, &directory);
-            (stored.unindexed.blobs() >= INDEX_RUN_BLOBS).then(|| std::mem::take(&mut stored.unindexed))
+            let blobs = stored.unindexed.blobs();
+            (blobs >= next_run_blobs(stored.indexed)).then(|| {
+                stored.indexed += blobs;
+                std::mem::take(&mut stored.unindexed)
+            })
         };
         if let Some(builder) = full {
             self.put_run(builder)?;
@@ -445,5 +461,25 @@ impl WriteBlobs for Session {
             }
         }
         Ok((id, true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Sessions of ten million, a hundred million and a billion blobs, the last one of 70 TB.
+    #[test]
+    fn a_long_session_leaves_few_runs() {
+        for (blobs, runs_max) in [(10_000_000, 24), (100_000_000, 42), (1_000_000_000, 100)] {
+            let (mut indexed, mut runs) = (0, 0);
+            while indexed < blobs {
+                let next = next_run_blobs(indexed);
+                assert!(next <= INDEX_RUN_BLOBS.max(indexed / 8) && next < limits::INDEX_ENTRIES_MAX);
+                indexed += next;
+                runs += 1;
+            }
+            assert!(runs <= runs_max, "{runs} runs of {blobs} blobs");
+        }
     }
 }

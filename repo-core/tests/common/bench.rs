@@ -7,8 +7,9 @@ use repo_core::{
     blob::BlobKind,
     crypto::{kdf::KdfCost, recorder},
     error::Result,
-    id::{BlobId, PackId, SnapshotId},
+    id::{PackId, SnapshotId},
     index::set::IndexSet,
+    index::table::BlobPrefix,
     progress::{Cancel, Silent},
     repository::{InitOptions, Repository, config::Parameters, notes::Session, reader::BlobReader},
     runtime::{Runtime, SystemRuntime},
@@ -132,13 +133,12 @@ pub fn assert_same(found: &BTreeMap<Vec<u8>, Seen>, expected: &BTreeMap<Vec<u8>,
 }
 
 /// Blobs that lie in several packs.
-pub fn stored_twice(repository: &Repository) -> Vec<(BlobKind, BlobId)> {
-    let mut packs: BTreeMap<(bool, BlobId), std::collections::BTreeSet<PackId>> = BTreeMap::new();
+pub fn stored_twice(repository: &Repository) -> Vec<(BlobKind, BlobPrefix)> {
+    let mut packs: BTreeMap<(bool, BlobPrefix), std::collections::BTreeSet<PackId>> = BTreeMap::new();
     let index = index(repository);
     for run in index.runs() {
-        let counts = run.table.counts();
         for kind in BlobKind::ALL {
-            for (id, row) in (0..counts.blobs(kind)).filter_map(|position| run.table.blob(kind, position)) {
+            for (id, row) in run.table.blobs(kind) {
                 let pack = run.table.frame(row.frame).unwrap().1.pack;
                 packs.entry((kind == BlobKind::Tree, id)).or_default().insert(pack);
             }
