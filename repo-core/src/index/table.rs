@@ -379,11 +379,11 @@ impl<B: AsRef<[u8]>> Table<B> {
     }
 
     /// Every copy of a blob, and of others whose ids begin alike: where it lies, and the row of its pack.
-    pub fn find_all<'a, I: Into<BlobPrefix>>(
-        &'a self,
+    pub fn find_all<I: Into<BlobPrefix>>(
+        &self,
         kind: BlobKind,
         id: I,
-    ) -> impl Iterator<Item = (u32, BlobLocation)> + use<'a, I, B> {
+    ) -> impl Iterator<Item = (u32, BlobLocation)> + use<'_, I, B> {
         let ids = self.ids(kind);
         let prefix = id.into();
         find(ids, prefix)
