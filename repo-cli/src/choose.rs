@@ -16,7 +16,7 @@ use repo_core::{
 use crate::{
     context::Context,
     output::Output,
-    report::{Failure, Result},
+    report::{Ending, Failure, Result},
 };
 
 /// Which snapshots are meant.
@@ -37,6 +37,11 @@ pub(crate) struct FilterArgs {
 }
 
 impl FilterArgs {
+    /// From flags that a command has under other short names.
+    pub(crate) fn new(host: &[String], tag: &[String], path: &[String]) -> Self {
+        Self { host: host.to_vec(), tag: tag.to_vec(), path: path.to_vec() }
+    }
+
     pub(crate) fn filter(&self, context: &Context) -> Result<Filter> {
         let hosts = match self.host.as_slice() {
             [] => context.named_host(None)?.into_iter().collect(),
@@ -73,6 +78,17 @@ pub(crate) fn listing(repository: &Repository, output: &Output) -> Result<Listin
         ));
     }
     Ok(listing)
+}
+
+/// How a command ends that was done with a listing: snapshots that cannot be read were told of, and must not pass for none.
+pub(crate) fn listing_ending(listing: &Listing) -> Ending {
+    match listing.damaged.len() + listing.newer.len() {
+        0 => Ending::Done,
+        damaged => Ending::Damage(format!(
+            "{} cannot be read",
+            crate::size::things(damaged as u64, "object of the snapshots", "objects of the snapshots")
+        )),
+    }
 }
 
 /// One snapshot, chosen by the user.

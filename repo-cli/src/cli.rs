@@ -5,9 +5,9 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    backup::BackupArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, dump::DumpArgs, init::InitArgs,
-    key::KeyArgs, ls::LsArgs, man::ManArgs, restore::RestoreArgs, snapshots::SnapshotsArgs, stats::StatsArgs,
-    version::VersionArgs,
+    backup::BackupArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, dump::DumpArgs,
+    forget::ForgetArgs, init::InitArgs, key::KeyArgs, ls::LsArgs, man::ManArgs, restore::RestoreArgs,
+    snapshots::SnapshotsArgs, stats::StatsArgs, version::VersionArgs,
 };
 
 /// What stands below every help text.
@@ -15,7 +15,8 @@ const EXIT_CODES: &str = "\
 Exit codes:
   0 done · 1 failed · 2 called wrongly · 3 done but for some items
   10 no repository · 11 somebody else is at work · 12 wrong password · 13 damage found
-  14 no space left · 15 made by a newer version · 17 not permitted · 130 interrupted
+  14 no space left · 15 made by a newer version · 16 refused, since it would do harm
+  17 not permitted · 130 interrupted
 Any other code means that it failed.
 
 Every flag that names the repository or a password has a variable: COFFER_REPOSITORY,
@@ -45,6 +46,7 @@ pub(crate) enum Command {
     Ls(LsArgs),
     Restore(RestoreArgs),
     Dump(DumpArgs),
+    Forget(ForgetArgs),
     Check(CheckArgs),
     Stats(StatsArgs),
     Cat(CatArgs),

@@ -2,14 +2,14 @@
 
 use repo_core::{
     id::SnapshotId,
-    snapshot::{Protection, Snapshot, Summary},
+    snapshot::{Protection, Snapshot, Summary, group::GroupKey},
     tree::{
         name::escape,
         node::{Entry, Metadata, Node, NodeKind, Totals},
     },
 };
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::time::{rfc3339, rfc3339_at};
 
@@ -20,7 +20,7 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 
 /// An object as a message of a kind, which comes first.
 pub(crate) fn message(message_type: &str, object: Value) -> Value {
-    let mut message = serde_json::Map::new();
+    let mut message = Map::new();
     message.insert("message_type".into(), json!(message_type));
     if let Value::Object(fields) = object {
         message.extend(fields);
@@ -67,6 +67,36 @@ pub(crate) fn snapshot(id: &SnapshotId, snapshot: &Snapshot) -> Value {
         Protection::Until(time) => set("protected", json!(rfc3339(time))),
     }
     value
+}
+
+/// What the snapshots of a group have in common, as restic's `forget` says it; source and label if they were told apart by them.
+pub(crate) fn group(key: &GroupKey) -> Map<String, Value> {
+    let mut value = Map::new();
+    value.insert("tags".into(), json!(key.tags));
+    value.insert("host".into(), json!(key.host.as_deref().unwrap_or("")));
+    value.insert("paths".into(), json!(key.paths));
+    extend_group(&mut value, key);
+    value
+}
+
+/// The same as restic's `snapshots` says it.
+pub(crate) fn group_key(key: &GroupKey) -> Map<String, Value> {
+    let mut value = Map::new();
+    value.insert("hostname".into(), json!(key.host.as_deref().unwrap_or("")));
+    value.insert("paths".into(), json!(key.paths));
+    value.insert("tags".into(), json!(key.tags));
+    extend_group(&mut value, key);
+    value
+}
+
+/// What restic does not tell apart by.
+fn extend_group(value: &mut Map<String, Value>, key: &GroupKey) {
+    if let Some(source) = &key.source {
+        value.insert("source".into(), json!(source));
+    }
+    if let Some(label) = &key.label {
+        value.insert("label".into(), json!(label));
+    }
 }
 
 /// The counters of a backup, as they are in a snapshot.

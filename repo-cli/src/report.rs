@@ -28,6 +28,8 @@ pub(crate) enum Code {
     NoSpace = 14,
     /// Made by a newer version.
     NewerFormat = 15,
+    /// It would do harm that was hardly meant.
+    Refused = 16,
     /// The store does not permit it, or cannot do it.
     Denied = 17,
     CredentialsExpired = 18,
@@ -50,6 +52,7 @@ impl Code {
             Self::Damage => "damage",
             Self::NoSpace => "no_space",
             Self::NewerFormat => "newer_format",
+            Self::Refused => "refused",
             Self::Denied => "denied",
             Self::CredentialsExpired => "credentials_expired",
             Self::Interrupted => "interrupted",
@@ -180,6 +183,7 @@ fn code_of(error: &Error) -> Code {
         Error::NoRepository { .. } => Code::NoRepository,
         Error::WrongPassword { .. } => Code::WrongPassword,
         Error::NewerFormat { .. } | Error::NewerExtension { .. } => Code::NewerFormat,
+        Error::Refused(_) => Code::Refused,
         Error::PrunedAway => Code::Busy,
         Error::Cancelled => Code::Interrupted,
         Error::Io { source, .. }

@@ -1,11 +1,16 @@
 //! Moments for people and for programs.
 
 use jiff::{Timestamp as Moment, Zoned, civil, tz::Offset, tz::TimeZone};
-use repo_core::time::Timestamp;
+use repo_core::{retention::calendar::Calendar, time::Timestamp};
 
 /// A stored moment, if it is one a calendar can show.
 fn moment(time: Timestamp) -> Option<Moment> {
     Moment::new(time.seconds(), i32::try_from(time.nanoseconds()).ok()?).ok()
+}
+
+/// The calendar of the local zone.
+pub(crate) fn calendar() -> Calendar {
+    Calendar::new(TimeZone::system())
 }
 
 /// In the local zone, to the second.

@@ -173,6 +173,10 @@ pub enum Error {
     #[error("{0}")]
     Invalid(String),
 
+    /// What was asked for would do harm that was hardly meant: the text says which.
+    #[error("{0}")]
+    Refused(String),
+
     /// The user asked to stop.
     #[error("interrupted")]
     Cancelled,

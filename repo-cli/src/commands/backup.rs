@@ -8,6 +8,7 @@ use repo_core::{
     error::Error,
     id::SnapshotId,
     repository::{Repository, notes::Session},
+    retention::span::Span,
     snapshot::{Listing, Protection},
     source::{
         Source,
@@ -67,12 +68,16 @@ pub(crate) struct BackupArgs {
     label: Option<String>,
 
     /// Never remove this snapshot by a rule
-    #[arg(long, conflicts_with = "protect_until", help_heading = "The snapshot")]
+    #[arg(long, conflicts_with_all = ["protect_until", "delete_after"], help_heading = "The snapshot")]
     protect: bool,
 
     /// Do not remove this snapshot by a rule before this time
     #[arg(long, value_name = "TIME", help_heading = "The snapshot")]
     protect_until: Option<String>,
+
+    /// Do not remove this snapshot by a rule before it is this old: 30d, 6m, 1y
+    #[arg(long, value_name = "DURATION", conflicts_with = "protect_until", help_heading = "The snapshot")]
+    delete_after: Option<Span>,
 
     /// Make no snapshot if nothing changed
     #[arg(long, help_heading = "The snapshot")]
@@ -177,7 +182,15 @@ impl BackupArgs {
         let now = now();
         let moment = self.time.as_deref().map(time::parse).transpose().map_err(usage("--time"))?;
         let until = self.protect_until.as_deref().map(time::parse).transpose().map_err(usage("--protect-until"))?;
-        if until.is_some_and(|until| until <= now) {
+        let until = match self.delete_after {
+            Some(span) => Some(
+                time::calendar()
+                    .after(moment.unwrap_or(now), span)
+                    .ok_or_else(|| Failure::usage("--delete-after: that is beyond the end of the calendar"))?,
+            ),
+            None => until,
+        };
+        if self.protect_until.is_some() && until.is_some_and(|until| until <= now) {
             return Err(Failure::usage("--protect-until: this time has passed"));
         }
         if self.read_concurrency == Some(0) {

@@ -1,16 +1,20 @@
 //! `coffer snapshots`: what there is.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use clap::Args;
 use repo_core::{
     id::SnapshotId,
-    snapshot::{Listing, Protection, Snapshot},
+    snapshot::{
+        Protection, Snapshot,
+        group::{GroupKey, Grouping},
+    },
+    tree::name::escape,
 };
 use serde_json::{Value, json};
 
 use crate::{
-    choose::{FilterArgs, listing},
+    choose::{FilterArgs, listing, listing_ending},
     context::Context,
     json,
     output::Output,
@@ -30,11 +34,12 @@ pub(crate) struct SnapshotsArgs {
     #[command(flatten)]
     filter: FilterArgs,
 
-    /// Only the newest N of each host and set of paths
+    /// Only the newest N of each group: of each host and source, unless --group-by says otherwise
     #[arg(long, value_name = "N")]
     latest: Option<usize>,
 
-    /// Apart by host, paths and tags, separated by commas
+    /// Apart by host, source, label, paths, tags, separated by commas. The source is the label if there is one, else the targets as
+    /// they were named
     #[arg(short, long, value_name = "KEYS")]
     group_by: Option<Grouping>,
 
@@ -43,53 +48,7 @@ pub(crate) struct SnapshotsArgs {
     compact: bool,
 }
 
-/// By what snapshots are told apart.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Grouping {
-    host: bool,
-    paths: bool,
-    tags: bool,
-}
-
-impl std::str::FromStr for Grouping {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let mut grouping = Self::default();
-        for key in text.split(',').map(str::trim).filter(|key| !key.is_empty()) {
-            match key {
-                "host" | "hosts" => grouping.host = true,
-                "path" | "paths" => grouping.paths = true,
-                "tag" | "tags" => grouping.tags = true,
-                _ => return Err(format!("\"{key}\" is neither host, paths nor tags")),
-            }
-        }
-        Ok(grouping)
-    }
-}
-
-/// Host, paths and tags, as far as they are told apart.
-type GroupKey = (Option<String>, Option<Vec<String>>, Option<Vec<String>>);
-
 type Listed<'a> = &'a (SnapshotId, Snapshot);
-
-impl Grouping {
-    fn key(self, snapshot: &Snapshot) -> GroupKey {
-        (
-            self.host.then(|| snapshot.host.clone()),
-            self.paths.then(|| snapshot.paths.clone()),
-            self.tags.then(|| snapshot.tags.clone()),
-        )
-    }
-
-    fn group<'a>(self, snapshots: &[Listed<'a>]) -> BTreeMap<GroupKey, Vec<Listed<'a>>> {
-        let mut groups: BTreeMap<GroupKey, Vec<Listed<'a>>> = BTreeMap::new();
-        for listed in snapshots {
-            groups.entry(self.key(&listed.1)).or_default().push(listed);
-        }
-        groups
-    }
-}
 
 impl SnapshotsArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Ending> {
@@ -103,27 +62,30 @@ impl SnapshotsArgs {
             self.ids.iter().map(|id| listing.find(id, &filter)).collect::<Result<_, _>>()?
         };
         if let Some(latest) = self.latest {
-            let groups = Grouping { host: true, paths: true, tags: false }.group(&chosen);
-            let kept: Vec<SnapshotId> =
+            let groups = self.group_by.unwrap_or_default().split(chosen.iter().copied());
+            let kept: BTreeSet<SnapshotId> =
                 groups.values().flat_map(|group| group.iter().rev().take(latest)).map(|(id, _)| *id).collect();
             chosen.retain(|(id, _)| kept.contains(id));
         }
         match self.group_by {
-            Some(grouping) if output.json() => output.document(&grouped_json(&grouping.group(&chosen)))?,
+            Some(grouping) if output.json() => output.document(&grouped_json(&grouping.split(chosen)))?,
             None if output.json() => output.document(&array(&chosen))?,
             Some(grouping) => {
-                for (number, (key, group)) in grouping.group(&chosen).iter().enumerate() {
+                for (number, (key, group)) in grouping.split(chosen).iter().enumerate() {
                     if number > 0 {
                         output.line("")?;
                     }
-                    output.line(&heading(key))?;
+                    let key = key.to_string();
+                    if !key.is_empty() {
+                        output.line(&output.heading(&escape(key.as_bytes())))?;
+                    }
                     self.table(output, group)?;
                 }
             }
             None if chosen.is_empty() => output.say("no snapshots"),
             None => self.table(output, &chosen)?,
         }
-        Ok(ending(&listing))
+        Ok(listing_ending(&listing))
     }
 
     fn table(&self, output: &Output, snapshots: &[Listed<'_>]) -> Result<()> {
@@ -140,7 +102,7 @@ impl SnapshotsArgs {
         ]);
         for (id, snapshot) in snapshots {
             let lines = |list: &[String]| {
-                let list: Vec<_> = list.iter().map(|entry| repo_core::tree::name::escape(entry.as_bytes())).collect();
+                let list: Vec<_> = list.iter().map(|entry| escape(entry.as_bytes())).collect();
                 if self.compact { list.join(", ") } else { list.join("\n") }
             };
             let kept = match snapshot.protection {
@@ -165,40 +127,10 @@ impl SnapshotsArgs {
     }
 }
 
-/// Snapshots that cannot be read were told of, and must not pass for none.
-fn ending(listing: &Listing) -> Ending {
-    match listing.damaged.len() + listing.newer.len() {
-        0 => Ending::Done,
-        damaged => Ending::Damage(format!(
-            "{} cannot be read",
-            size::things(damaged as u64, "object of the snapshots", "objects of the snapshots")
-        )),
-    }
-}
-
 fn array(snapshots: &[Listed<'_>]) -> Vec<Value> {
     snapshots.iter().map(|(id, snapshot)| json::snapshot(id, snapshot)).collect()
 }
 
 fn grouped_json(groups: &BTreeMap<GroupKey, Vec<Listed<'_>>>) -> Vec<Value> {
-    groups
-        .iter()
-        .map(|((host, paths, tags), group)| {
-            json!({ "group_key": { "hostname": host.as_deref().unwrap_or(""), "paths": paths, "tags": tags }, "snapshots": array(group) })
-        })
-        .collect()
-}
-
-fn heading((host, paths, tags): &GroupKey) -> String {
-    let mut parts = Vec::new();
-    if let Some(host) = host {
-        parts.push(format!("host {host}"));
-    }
-    if let Some(paths) = paths {
-        parts.push(format!("paths {}", paths.join(", ")));
-    }
-    if let Some(tags) = tags {
-        parts.push(if tags.is_empty() { "no tags".into() } else { format!("tags {}", tags.join(", ")) });
-    }
-    parts.join("; ")
+    groups.iter().map(|(key, group)| json!({ "group_key": json::group_key(key), "snapshots": array(group) })).collect()
 }

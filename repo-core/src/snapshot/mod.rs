@@ -8,13 +8,14 @@ use crate::{
     crypto::keys::ObjectKind,
     envelope::object::SEAL_BYTES,
     error::{Error, Result, StoreErrorKind},
-    id::{BlobId, SnapshotId},
+    id::{BlobId, SealId, SnapshotId},
     repository::{Repository, commit::Seal},
     store::{ObjectName, Place},
     time::Timestamp,
     tree::node::{Extension, Metadata, Totals, checked_extensions},
 };
 
+pub mod group;
 pub mod select;
 
 /// A snapshot body. The order of fields is the stored encoding.
@@ -136,6 +137,8 @@ pub struct Listing {
     pub damaged: Vec<Error>,
     /// Bodies and seals of a version that this program does not know.
     pub newer: Vec<Error>,
+    /// The seals that can be read, each with those of its bodies that are there.
+    pub seals: Vec<(SealId, Vec<SnapshotId>)>,
 }
 
 impl Listing {
@@ -149,11 +152,16 @@ impl Listing {
         let mut sealed = BTreeSet::new();
         for info in repository.list(Place::Snapshots)? {
             if info.size_bytes == SEAL_BYTES {
-                let seal = listing.take(repository.load::<Seal>(&info.name, ObjectKind::Seal))?;
-                sealed.extend(seal.into_iter().flat_map(|seal| seal.bodies));
+                if let Some(seal) = listing.take(repository.load::<Seal>(&info.name, ObjectKind::Seal))? {
+                    sealed.extend(seal.bodies.iter().copied());
+                    listing.seals.push((SealId::from(info.name.id()), seal.bodies));
+                }
             } else {
                 bodies.insert(SnapshotId::from(info.name.id()));
             }
+        }
+        for (_, named) in &mut listing.seals {
+            named.retain(|body| bodies.contains(body));
         }
         // A seal that cannot be read for being newer may name any of the bodies without one: then none is called tentative.
         let newer_seal = !listing.newer.is_empty();

@@ -18,6 +18,12 @@ pub struct Filter {
 }
 
 impl Filter {
+    /// Whether it asks for nothing, so that every snapshot is meant.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.hosts.is_empty() && self.tags.is_empty() && self.paths.is_empty()
+    }
+
     /// Whether a snapshot is meant.
     #[must_use]
     pub fn accepts(&self, snapshot: &Snapshot) -> bool {
