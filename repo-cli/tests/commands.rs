@@ -428,6 +428,7 @@ fn version_and_help() {
         "ls",
         "restore",
         "dump",
+        "forget",
         "check",
         "cat",
         "key",

@@ -118,7 +118,8 @@ impl Plan {
     /// Forgets particular snapshots, in one group without a key.
     ///
     /// # Errors
-    /// [`Error::NoSnapshot`] when one is not committed; [`Error::Refused`] when one is protected and `even_protected` is not set, or
+    /// [`Error::NoSnapshot`] when one is not committed; [`Error::NewerExtension`] when a newer program says that one has to know more
+    /// of it, and `even_protected` is not set; [`Error::Refused`] when one is protected and `even_protected` is not set, or
     /// is committed by one seal together with another that is to stay.
     pub fn by_ids(listing: &Listing, ids: &BTreeSet<SnapshotId>, even_protected: bool, now: Timestamp) -> Result<Self> {
         let mut group = GroupPlan::default();
@@ -130,6 +131,9 @@ impl Plan {
                 Protection::Forever => true,
                 Protection::Until(until) => now < until,
             };
+            if !even_protected {
+                snapshot.check_known(id)?;
+            }
             if is_protected && !even_protected {
                 return Err(refused(format!("snapshot {} is protected", id.short())));
             }

@@ -22,6 +22,7 @@ pub struct Candidate<'a> {
     pub time: Timestamp,
     tags: &'a [String],
     protection: Protection,
+    is_newer: bool,
     buckets: PerPeriod<Bucket>,
 }
 
@@ -30,14 +31,15 @@ impl<'a> Candidate<'a> {
     #[must_use]
     pub fn new(id: &'a SnapshotId, snapshot: &'a Snapshot, calendar: &Calendar) -> Self {
         let planned = Self::planned(snapshot.time, &snapshot.tags, calendar);
-        Self { id: Some(id), protection: snapshot.protection, ..planned }
+        let is_newer = snapshot.check_known(id).is_err();
+        Self { id: Some(id), protection: snapshot.protection, is_newer, ..planned }
     }
 
     /// One that would be made at some time, with these tags.
     #[must_use]
     pub fn planned(time: Timestamp, tags: &'a [String], calendar: &Calendar) -> Self {
         let buckets = PerPeriod::from_fn(|period| calendar.bucket(period, time));
-        Self { id: None, time, tags, protection: Protection::None, buckets }
+        Self { id: None, time, tags, protection: Protection::None, is_newer: false, buckets }
     }
 
     /// Whether it has all tags of a list; the list of one empty tag means to have none.
@@ -56,6 +58,8 @@ pub enum Reason {
     Protected,
     /// It is protected until a moment that has not come.
     ProtectedUntil(Timestamp),
+    /// A newer program made it, and says that one has to know more of it than this program does.
+    Newer,
     /// It has the tags of one list.
     Tags(Vec<String>),
     /// Its id begins with this.
@@ -81,6 +85,7 @@ impl fmt::Display for Reason {
         match self {
             Self::Protected => out.write_str("protected"),
             Self::ProtectedUntil(_) => out.write_str("protected for now"),
+            Self::Newer => out.write_str("made by a newer version"),
             Self::Tags(list) if list.iter().all(String::is_empty) => out.write_str("has no tags"),
             Self::Tags(list) => write!(out, "has tags [{}]", list.join(", ")),
             Self::Id(prefix) => write!(out, "id {prefix}"),
@@ -222,6 +227,9 @@ impl<'p> Rules<'p> {
             Protection::Forever => reasons.push(Reason::Protected),
             Protection::Until(until) if self.now < until => reasons.push(Reason::ProtectedUntil(until)),
             Protection::Until(_) | Protection::None => {}
+        }
+        if candidate.is_newer {
+            reasons.push(Reason::Newer);
         }
         let tagged = self.policy.tags.iter().filter(|list| candidate.has_tags(list));
         reasons.extend(tagged.map(|list| Reason::Tags(list.clone())));
