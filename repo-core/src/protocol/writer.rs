@@ -11,17 +11,20 @@
 //!       no  -> store its blobs again, put index, go to W5
 //! W8  put the seal              COMMIT
 //! W9  list expire notes
-//!       one names the body -> not a success: a new body, go to W4
+//! W10 is the body still there?    begins after W9 has ended
+//!       it is not, or a note names it -> not a success: a new body, go to W4
 //! ```
 //!
 //! Why the orders are what they are, and the proof: `docs/protocol.md`.
 
 use std::collections::BTreeSet;
 
-use crate::id::{PackId, SnapshotId};
+use crate::{
+    id::{PackId, SnapshotId},
+    protocol::WrongAnswer,
+};
 
-/// How often condemned packs are stored again before the writer gives up.
-pub const RESCUES_MAX: u32 = 5;
+pub use crate::protocol::RESCUES_MAX;
 
 /// How often a body that was expired under the writer is put anew.
 pub const CLAIMS_MAX: u32 = 5;
@@ -45,6 +48,8 @@ pub enum Step {
     PutSeal(SnapshotId),
     /// W9: list expire notes and tell which bodies they name.
     ListExpireNotes,
+    /// W10: look whether this body is there. Begins after W9 has ended: a note goes only after its body.
+    FindBody(SnapshotId),
     /// Nothing more.
     Done(Outcome),
 }
@@ -75,14 +80,8 @@ pub enum Answer {
     SealPut,
     /// To [`Step::ListExpireNotes`]: every body that is being removed.
     ExpireNotes(BTreeSet<SnapshotId>),
-}
-
-/// A step was answered with another step's answer: a bug in the driver.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the writer's step {step:?} was answered with {answer:?}")]
-pub struct WrongAnswer {
-    step: Box<Step>,
-    answer: Box<Answer>,
+    /// To [`Step::FindBody`]: whether it is there.
+    BodyFound(bool),
 }
 
 /// The writer's state.
@@ -114,6 +113,12 @@ impl Writer {
     #[must_use]
     pub const fn step(&self) -> &Step {
         &self.step
+    }
+
+    /// How often something had to be stored again after the claim.
+    #[must_use]
+    pub const fn rescues(&self) -> u32 {
+        self.rescues
     }
 
     /// The packs the snapshot needs.
@@ -149,10 +154,13 @@ impl Writer {
             }
             (Step::ListPacks, Answer::Packs(present)) => self.check(&present),
             (Step::PutSeal(_), Answer::SealPut) => Step::ListExpireNotes,
-            (Step::ListExpireNotes, Answer::ExpireNotes(expired)) => self.after_seal(&expired),
-            (step, answer) => {
-                return Err(WrongAnswer { step: Box::new(step.clone()), answer: Box::new(answer) });
-            }
+            (Step::ListExpireNotes, Answer::ExpireNotes(expired)) => match self.body {
+                Some(body) if !expired.contains(&body) => Step::FindBody(body),
+                _ => self.claim_again(),
+            },
+            (Step::FindBody(body), Answer::BodyFound(true)) => Step::Done(Outcome::Committed(*body)),
+            (Step::FindBody(_), Answer::BodyFound(false)) => self.claim_again(),
+            (step, answer) => return Err(WrongAnswer::new(step, &answer)),
         };
         self.step = next;
         Ok(())
@@ -172,13 +180,9 @@ impl Writer {
         }
     }
 
-    /// W9.
-    fn after_seal(&self, expired: &BTreeSet<SnapshotId>) -> Step {
-        match self.body {
-            Some(body) if !expired.contains(&body) => Step::Done(Outcome::Committed(body)),
-            _ if self.claims < CLAIMS_MAX => Step::PutBody,
-            _ => Step::Done(Outcome::PrunedAway),
-        }
+    /// W9 or W10 found that the body was expired under us.
+    fn claim_again(&self) -> Step {
+        if self.claims < CLAIMS_MAX { Step::PutBody } else { Step::Done(Outcome::PrunedAway) }
     }
 }
 
@@ -210,6 +214,8 @@ mod tests {
         assert_eq!(*writer.step(), Step::PutSeal(BODY));
         writer.answer(Answer::SealPut).unwrap();
         writer.answer(Answer::ExpireNotes(BTreeSet::new())).unwrap();
+        assert_eq!(*writer.step(), Step::FindBody(BODY));
+        writer.answer(Answer::BodyFound(true)).unwrap();
         assert_eq!(*writer.step(), Step::Done(Outcome::Committed(BODY)));
     }
 
@@ -238,14 +244,28 @@ mod tests {
         assert_eq!(*writer.step(), Step::Done(Outcome::PrunedAway));
     }
 
+    /// The expirer deletes the body and then its note: whoever misses the note has to miss the body.
     #[test]
     fn an_expired_body_is_no_success() {
-        let mut writer = claimed(&[]);
-        writer.answer(Answer::Marks(packs(&[]))).unwrap();
-        writer.answer(Answer::Packs(packs(&[]))).unwrap();
-        writer.answer(Answer::SealPut).unwrap();
-        writer.answer(Answer::ExpireNotes([BODY].into())).unwrap();
-        assert_eq!(*writer.step(), Step::PutBody);
+        for has_note in [true, false] {
+            let mut writer = claimed(&[]);
+            for _ in 0..CLAIMS_MAX {
+                assert_eq!(*writer.step(), Step::ListMarks);
+                writer.answer(Answer::Marks(packs(&[]))).unwrap();
+                writer.answer(Answer::Packs(packs(&[]))).unwrap();
+                writer.answer(Answer::SealPut).unwrap();
+                if has_note {
+                    writer.answer(Answer::ExpireNotes([BODY].into())).unwrap();
+                } else {
+                    writer.answer(Answer::ExpireNotes([SnapshotId([8; 32])].into())).unwrap();
+                    writer.answer(Answer::BodyFound(false)).unwrap();
+                }
+                if *writer.step() == Step::PutBody {
+                    writer.answer(Answer::BodyPut(BODY)).unwrap();
+                }
+            }
+            assert_eq!(*writer.step(), Step::Done(Outcome::PrunedAway));
+        }
     }
 
     #[test]

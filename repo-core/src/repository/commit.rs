@@ -83,6 +83,10 @@ impl Session {
                     Answer::SealPut
                 }
                 Step::ListExpireNotes => Answer::ExpireNotes(repository.notes()?.expiring()),
+                Step::FindBody(body) => {
+                    let body_name = ObjectName::new(Place::Snapshots, *body);
+                    Answer::BodyFound(repository.store().stat(&body_name)?.is_some())
+                }
                 Step::Done(Outcome::Committed(body)) => return Ok(*body),
                 Step::Done(Outcome::PrunedAway) => return Err(Error::PrunedAway),
             };
