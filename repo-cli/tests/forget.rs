@@ -132,7 +132,6 @@ fn calls_that_are_wrong() {
         &[&first, "--simulate", "1y"],
         &["--simulate", "1y"],
         &["--simulate-every", "1d", "-l", "1"],
-        &["--prune", "-l", "1"],
     ] {
         sandbox.coffer(&["forget"]).args(arguments).assert().code(2);
     }

@@ -230,6 +230,29 @@ fn what_is_refused() {
     assert_eq!(snapshots(&repository).len(), 4, "planning changes nothing");
 }
 
+/// A machine whose clock runs ten years ahead backs up, and forgets by the same clock.
+#[test]
+fn the_clock_of_the_store_tells_who_runs_ahead() {
+    let store = MemoryStore::new();
+    let repository = init(store.clone());
+    for at in TODAY - 5..=TODAY {
+        store.set_time(day(at));
+        back_up_at(&repository, at, "host", Protection::None);
+    }
+    store.set_time(day(TODAY));
+    let ahead = back_up_at(&repository, TODAY + 3650, "host", Protection::None);
+    let listing = Listing::read(&repository).unwrap();
+    assert_eq!(listing.stored[&ahead], day(TODAY));
+    let kept = |policy: Policy| {
+        let options = Options { policy, ..Options::default() };
+        let plan = Plan::by_policy(&listing, &options, day(TODAY + 3651), &Calendar::utc())?;
+        Ok::<_, Error>(plan.groups()[0].keep.iter().map(|kept| kept.id).collect::<Vec<_>>())
+    };
+    let within = kept(Policy { within: "3d".parse().unwrap(), ..Policy::default() }).unwrap();
+    assert_eq!((within.len(), within[0]), (4, ahead), "three days, and the one nobody knows the age of");
+    refusal(kept(Policy { last: Count::Newest(1), ..Policy::default() }).map(|_| Plan::default()));
+}
+
 #[test]
 fn protected_snapshots_stay() {
     let stage = Stage::new(&[19_999]);

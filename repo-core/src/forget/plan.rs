@@ -87,8 +87,9 @@ impl Plan {
         }
         let mut groups = Vec::new();
         for (key, snapshots) in options.grouping.split(listing.select(&options.filter).rev()) {
-            let candidates: Vec<_> =
-                snapshots.iter().map(|(id, snapshot)| Candidate::new(id, snapshot, calendar)).collect();
+            let candidate =
+                |(id, snapshot)| Candidate::new(id, snapshot, calendar).stored(listing.stored.get(id).copied());
+            let candidates: Vec<_> = snapshots.iter().map(|(id, snapshot)| candidate((id, snapshot))).collect();
             let verdicts = apply(&candidates, &options.policy, now, calendar);
             let mut group = GroupPlan { key, ..GroupPlan::default() };
             for ((id, snapshot), verdict) in snapshots.into_iter().cloned().zip(verdicts) {
@@ -202,11 +203,11 @@ fn future_takes_all(
     now: Timestamp,
     calendar: &Calendar,
 ) -> bool {
-    let is_future = |time: Timestamp| time > now;
-    if group.keep.iter().any(|kept| !is_future(kept.snapshot.time)) {
+    let is_kept = |candidate: &Candidate<'_>| group.keep.iter().any(|kept| Some(&kept.id) == candidate.id);
+    let present: Vec<_> = candidates.iter().filter(|candidate| !candidate.is_future(now)).cloned().collect();
+    if present.iter().any(is_kept) {
         return false;
     }
-    let present: Vec<_> = candidates.iter().filter(|candidate| !is_future(candidate.time)).cloned().collect();
     apply(&present, policy, now, calendar).iter().any(Verdict::is_kept)
 }
 

@@ -13,6 +13,9 @@ use crate::{
     time::Timestamp,
 };
 
+/// How far the clocks of a store and of those who write to it may differ.
+const CLOCK_DIFFERENCE_SECONDS_MAX: i64 = 86_400;
+
 /// As much of a snapshot as rules look at, with the periods it lies in.
 #[derive(Debug, Clone)]
 pub struct Candidate<'a> {
@@ -23,6 +26,7 @@ pub struct Candidate<'a> {
     tags: &'a [String],
     protection: Protection,
     is_newer: bool,
+    is_ahead: bool,
     buckets: PerPeriod<Bucket>,
 }
 
@@ -35,11 +39,26 @@ impl<'a> Candidate<'a> {
         Self { id: Some(id), protection: snapshot.protection, is_newer, ..planned }
     }
 
+    /// Tells when it was stored, by the store's clock. One that is dated more than a day later than that was made by a clock that
+    /// runs ahead, and is in the future whatever the clock here says: it may be the same one.
+    #[must_use]
+    pub fn stored(self, stored: Option<Timestamp>) -> Self {
+        let is_ahead = stored
+            .is_some_and(|stored| self.time.seconds() > stored.seconds().saturating_add(CLOCK_DIFFERENCE_SECONDS_MAX));
+        Self { is_ahead, ..self }
+    }
+
+    /// Whether it is dated in the future, so that nobody knows how old it is.
+    #[must_use]
+    pub fn is_future(&self, now: Timestamp) -> bool {
+        self.time > now || self.is_ahead
+    }
+
     /// One that would be made at some time, with these tags.
     #[must_use]
     pub fn planned(time: Timestamp, tags: &'a [String], calendar: &Calendar) -> Self {
         let buckets = PerPeriod::from_fn(|period| calendar.bucket(period, time));
-        Self { id: None, time, tags, protection: Protection::None, is_newer: false, buckets }
+        Self { id: None, time, tags, protection: Protection::None, is_newer: false, is_ahead: false, buckets }
     }
 
     /// Whether it has all tags of a list; the list of one empty tag means to have none.
@@ -165,7 +184,7 @@ impl Window {
 
 impl<'p> Rules<'p> {
     fn new(candidates: &[Candidate<'_>], policy: &'p Policy, now: Timestamp, calendar: &Calendar) -> Self {
-        let anchor = candidates.iter().map(|candidate| candidate.time).find(|time| *time <= now);
+        let anchor = candidates.iter().find(|candidate| !candidate.is_future(now)).map(|candidate| candidate.time);
         let window = |span: Span| match anchor {
             _ if span.is_zero() => Window::Closed,
             // All are in the future: whatever is before now is old, and nothing is.
@@ -186,7 +205,7 @@ impl<'p> Rules<'p> {
 
     fn verdict(&mut self, candidate: &Candidate<'_>, is_oldest: bool) -> Verdict {
         let mut reasons = self.marks(candidate);
-        if candidate.time > self.now && self.policy.has_ages() {
+        if candidate.is_future(self.now) && self.policy.has_ages() {
             reasons.push(Reason::Future);
         }
         if self.within.holds(candidate.time) {

@@ -9,7 +9,8 @@
 //! * *The oldest*: where a rule by period has counts left at the oldest snapshot of the group, it keeps that one, too.
 //! * *By age*: `within` keeps what is younger than a span before the newest snapshot of the group that is not in the future, so that
 //!   nothing is lost of a machine that has made no backup for long. `within` by periods keeps the newest of each period in that time.
-//!   As soon as there is a rule by age, snapshots dated in the future are kept: nobody knows how old they are.
+//!   As soon as there is a rule by age, snapshots dated in the future are kept: nobody knows how old they are. Those count as such,
+//!   too, that are dated more than a day after the store, by its own clock, got them: the clock here may be the one that was wrong.
 //! * *By mark*: tags (all of one list; no tag at all for the empty one), the beginning of an id, and the snapshot's own protection.
 //!
 //! Calendar periods are those of one time zone that the caller names, not of the zone each snapshot was made in: with several zones

@@ -139,6 +139,8 @@ pub struct Listing {
     pub newer: Vec<Error>,
     /// The seals that can be read, each with those of its bodies that are there.
     pub seals: Vec<(SealId, Vec<SnapshotId>)>,
+    /// When bodies were stored, by the store's clock, where the store tells.
+    pub stored: BTreeMap<SnapshotId, Timestamp>,
 }
 
 impl Listing {
@@ -157,7 +159,9 @@ impl Listing {
                     listing.seals.push((SealId::from(info.name.id()), seal.bodies));
                 }
             } else {
-                bodies.insert(SnapshotId::from(info.name.id()));
+                let body = SnapshotId::from(info.name.id());
+                bodies.insert(body);
+                listing.stored.extend(info.modified.map(|modified| (body, modified)));
             }
         }
         for (_, named) in &mut listing.seals {
