@@ -73,7 +73,8 @@ fn backup_tells_of_files_when_asked() {
         messages.iter().filter(|message| message["action"] == "new").map(|message| &message["item"]).collect();
     assert!(new.iter().any(|item| item.as_str().unwrap().ends_with("/src/a.txt")), "{messages:?}");
     let scan: Vec<_> = messages.iter().filter(|message| message["action"] == "scan_finished").collect();
-    assert!(matches!(scan[..], [scan] if scan["total_files"].as_u64() >= Some(4)), "{messages:?}");
+    // So small a backup may overtake the scan, which then is not told of.
+    assert!(matches!(scan[..], []) || matches!(scan[..], [scan] if scan["total_files"] == 4), "{messages:?}");
     let text = stdout(&sandbox.coffer(&["backup", "src", "--verbose=2"]).assert().success());
     assert!(text.contains("unchanged  "), "{text}");
     let quiet = sandbox.coffer(&["backup", "src", "-q"]).assert().success();

@@ -34,3 +34,51 @@ pub(super) fn count(source: &dyn Source, progress: &dyn Progress, stopped: &dyn 
     }
     progress.found_all();
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        fs,
+        path::Path,
+        sync::atomic::{AtomicU64, Ordering},
+    };
+
+    use super::*;
+    use crate::source::local::{LocalOptions, LocalSource, Target};
+
+    #[derive(Default)]
+    struct Totals {
+        files: AtomicU64,
+        bytes: AtomicU64,
+        ends: AtomicU64,
+    }
+
+    impl Progress for Totals {
+        fn found(&self, files: u64, bytes: u64) {
+            self.files.fetch_add(files, Ordering::Relaxed);
+            self.bytes.fetch_add(bytes, Ordering::Relaxed);
+        }
+
+        fn found_all(&self) {
+            self.ends.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn counted(path: &Path, stopped: bool) -> (u64, u64, u64) {
+        let source = LocalSource::new(&[Target::named(path)], LocalOptions::new("/")).unwrap();
+        let totals = Totals::default();
+        count(&source, &totals, &|| stopped);
+        (totals.files.into_inner(), totals.bytes.into_inner(), totals.ends.into_inner())
+    }
+
+    /// The end is told once, after everything was found; never when the backup has overtaken the count.
+    #[test]
+    fn the_end_of_the_scan_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::create_dir(folder.path().join("sub")).unwrap();
+        fs::write(folder.path().join("a"), "12345").unwrap();
+        fs::write(folder.path().join("sub/b"), "123").unwrap();
+        assert_eq!(counted(folder.path(), false), (2, 8, 1));
+        assert_eq!(counted(folder.path(), true).2, 0);
+    }
+}
