@@ -6,7 +6,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     backup::BackupArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, dump::DumpArgs,
-    forget::ForgetArgs, init::InitArgs, key::KeyArgs, ls::LsArgs, man::ManArgs, restore::RestoreArgs,
+    forget::ForgetArgs, init::InitArgs, key::KeyArgs, ls::LsArgs, man::ManArgs, prune::PruneArgs, restore::RestoreArgs,
     snapshots::SnapshotsArgs, stats::StatsArgs, version::VersionArgs,
 };
 
@@ -47,6 +47,7 @@ pub(crate) enum Command {
     Restore(RestoreArgs),
     Dump(DumpArgs),
     Forget(ForgetArgs),
+    Prune(PruneArgs),
     Check(CheckArgs),
     Stats(StatsArgs),
     Cat(CatArgs),

@@ -10,6 +10,7 @@ use repo_core::{
     repository::{
         InitOptions, Repository,
         config::Parameters,
+        notes::Session,
         reader::{BlobReader, CACHE_BYTES},
     },
     runtime::{Runtime, SystemRuntime},
@@ -159,6 +160,17 @@ pub(crate) fn machine() -> String {
 pub(crate) fn user_name() -> String {
     let number = rustix::process::getuid().as_raw();
     uzers::get_user_by_uid(number).map_or_else(|| number.to_string(), |user| user.name().to_string_lossy().into_owned())
+}
+
+/// Who works here, for others to see in the repository.
+pub(crate) fn session_note(operation: &str) -> Session {
+    Session {
+        operation: operation.into(),
+        host: machine(),
+        user: user_name(),
+        process: std::process::id(),
+        started: now(),
+    }
 }
 
 /// The time of day.

@@ -15,7 +15,7 @@ use rust_source::{Use, code_lines, uses};
 ///
 /// `tree::name` and `tree::node` are plain types that sources and sinks speak in, so they lie lower than `tree`.
 const LAYERS: [&[&str]; 7] = [
-    &["id", "blob", "error", "limits", "progress", "runtime", "time", "tree::name", "tree::node"],
+    &["id", "blob", "error", "limits", "parallel", "progress", "runtime", "time", "tree::name", "tree::node"],
     &["codec", "crypto", "compress", "chunker", "store"],
     &["envelope", "pack", "index", "protocol"],
     &["repository"],
@@ -25,9 +25,10 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// What a module may use within its own layer.
-const NEIGHBOURS: [(&str, &[&str]); 9] = [
+const NEIGHBOURS: [(&str, &[&str]); 10] = [
     ("blob", &["error", "id"]),
     ("error", &["blob", "id"]),
+    ("parallel", &["error"]),
     ("progress", &["error"]),
     ("runtime", &["time"]),
     ("tree::name", &["limits"]),

@@ -7,7 +7,7 @@ use repo_core::{
     backup::{BackupOptions, BackupReport, Parent, backup},
     error::Error,
     id::SnapshotId,
-    repository::{Repository, notes::Session},
+    repository::Repository,
     retention::span::Span,
     snapshot::{Listing, Protection},
     source::{
@@ -21,7 +21,7 @@ use serde_json::json;
 use super::version::PROGRAM;
 use crate::{
     child::{self, Stream},
-    context::{Context, Opened, machine, now, user_name},
+    context::{Context, Opened, machine, now, session_note, user_name},
     json::{counters, message},
     progress::{Display, Work},
     report::{Ending, Failure, Result},
@@ -228,13 +228,7 @@ impl BackupArgs {
                 (None, Some(variable)) => Some(variable.parse::<std::num::NonZeroUsize>()?.get()),
                 (threads, _) => threads,
             },
-            note: Some(Session {
-                operation: "backup".into(),
-                host: machine(),
-                user: user.clone(),
-                process: std::process::id(),
-                started: now,
-            }),
+            note: Some(session_note("backup")),
             count_ahead: !(self.no_scan || self.stdin || self.stdin_from_command),
             host,
             user,

@@ -122,10 +122,12 @@ fn end(path: &str, columns: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::progress::Work;
 
     #[test]
     fn lines_fit_the_terminal() {
         let reading = Reading {
+            work: Work::Backup,
             seconds: 30.0,
             found_files: 1000,
             found_bytes: 4 << 30,

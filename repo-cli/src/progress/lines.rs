@@ -7,7 +7,7 @@ use crate::{json::text, size, time};
 
 /// A status message.
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "seconds of a run, never negative")]
-pub(super) fn json(work: Work, reading: &Reading) -> Value {
+pub(super) fn json(reading: &Reading) -> Value {
     let mut value = json!({
         "message_type": "status",
         "seconds_elapsed": reading.seconds as u64,
@@ -15,11 +15,11 @@ pub(super) fn json(work: Work, reading: &Reading) -> Value {
         "total_files": reading.found_files,
         "total_bytes": reading.found_bytes,
     });
-    let fields = match work {
+    let fields = match reading.work {
         Work::Restore => {
             vec![("files_restored", json!(reading.done_files)), ("bytes_restored", json!(reading.done_bytes))]
         }
-        Work::Backup | Work::Check | Work::Dump => {
+        Work::Backup | Work::Check | Work::Dump | Work::Prune => {
             vec![("files_done", json!(reading.done_files)), ("bytes_done", json!(reading.done_bytes))]
         }
     };
@@ -55,17 +55,17 @@ pub(super) fn plain(reading: &Reading) -> String {
 
 /// How much is done, of how much if that is known.
 pub(super) fn amount(reading: &Reading) -> String {
-    let files = size::things(reading.done_files, "file", "files");
+    let (one, many) = reading.work.things();
     let bytes = size::bytes(reading.done_bytes);
     if reading.found_all {
         format!(
             "{} of {}, {bytes} of {}",
             size::count(reading.done_files),
-            size::things(reading.found_files, "file", "files"),
+            size::things(reading.found_files, one, many),
             size::bytes(reading.found_bytes)
         )
     } else {
-        format!("{files}, {bytes}")
+        format!("{}, {bytes}", size::things(reading.done_files, one, many))
     }
 }
 
@@ -86,8 +86,8 @@ mod tests {
         assert_eq!(plain(&begun), "1 file, 10 B, 2.00 s so far");
         let known = Reading { found_all: true, ..begun };
         assert_eq!(plain(&known), "25.0 %, 1 of 7 files, 10 B of 40 B, 2.00 s so far, 6 s left");
-        let value = json(Work::Backup, &known);
+        let value = json(&known);
         assert_eq!((&value["percent_done"], &value["seconds_remaining"]), (&json!(0.25), &json!(6)));
-        assert_eq!(json(Work::Restore, &known)["files_restored"], json!(1));
+        assert_eq!(json(&Reading { work: Work::Restore, ..known })["files_restored"], json!(1));
     }
 }

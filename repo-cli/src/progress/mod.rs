@@ -31,12 +31,24 @@ use bar::Bar;
 const FPS: f64 = 10.0;
 
 /// What is being done; the JSON of each has its own names.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Work {
+    #[default]
     Backup,
     Restore,
     Check,
     Dump,
+    Prune,
+}
+
+impl Work {
+    /// What is counted.
+    const fn things(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Backup | Self::Restore | Self::Dump => ("file", "files"),
+            Self::Check | Self::Prune => ("pack", "packs"),
+        }
+    }
 }
 
 /// How far the work is. Told by the engine, from any thread.
@@ -57,6 +69,7 @@ pub(crate) struct Meter {
 /// A [`Meter`] at one moment.
 #[derive(Debug, Clone, Default)]
 struct Reading {
+    work: Work,
     seconds: f64,
     found_files: u64,
     found_bytes: u64,
@@ -89,6 +102,7 @@ impl Meter {
     fn reading(&self) -> Reading {
         let get = |number: &AtomicU64| number.load(Ordering::Relaxed);
         Reading {
+            work: self.work,
             seconds: self.started.elapsed().as_secs_f64(),
             found_files: get(&self.found_files),
             found_bytes: get(&self.found_bytes),
@@ -291,14 +305,14 @@ impl Ticker {
         let output = &self.meter.output;
         match &mut self.face {
             Face::Bar(bar) => bar.show(&self.meter.reading()),
-            Face::Json => output.message(&lines::json(self.meter.work, &self.meter.reading())),
+            Face::Json => output.message(&lines::json(&self.meter.reading())),
             Face::Plain => {
                 // Asked for by a variable, so that it is shown with `-q` too.
                 let shown = output.line(&lines::plain(&self.meter.reading())).and_then(|()| output.flush());
                 shown.unwrap_or_else(|failure| output.give_up(&failure));
             }
             Face::Hidden if asked && output.json() => {
-                output.message(&lines::json(self.meter.work, &self.meter.reading()));
+                output.message(&lines::json(&self.meter.reading()));
             }
             Face::Hidden if asked => output.tell(&lines::plain(&self.meter.reading())),
             Face::Hidden => {}

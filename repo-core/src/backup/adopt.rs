@@ -15,16 +15,9 @@ use crate::{
     id::{NoteId, PackId},
     index::{builder::IndexBuilder, run::decode_run, set::IndexSet},
     pack::reader::read_directory,
-    repository::{
-        Repository,
-        notes::{Notes, Session},
-    },
+    repository::{Repository, notes::Session},
     store::{ObjectName, Place},
-    time::Timestamp,
 };
-
-/// Seconds after which a session's note counts as left behind, whoever made it: the same as for tentative snapshots.
-const LEFT_BEHIND_SECONDS: i64 = 14 * 24 * 3600;
 
 /// What a backup begins with.
 pub(super) struct Known {
@@ -47,7 +40,7 @@ impl Known {
         let notes = repository.notes()?;
         let mut damaged = Vec::new();
         let index = IndexSet::load(repository.store(), repository.keys(), Some(&mut damaged))?;
-        let left_behind = left_behind(repository, &notes, own)?;
+        let left_behind = repository.left_behind(&notes, own)?;
         let mut known = Self { index, distrusted: notes.condemned(), left_behind, damaged };
         if !known.left_behind.is_empty() {
             known.adopt(repository, dry_run)?;
@@ -93,30 +86,4 @@ impl Known {
         }
         Ok(())
     }
-}
-
-/// The notes of sessions that are over: their process is gone from this machine, or they are older than any session gets. One with
-/// our own process number is of a process that had it before us, or of a backup of ours that has failed.
-fn left_behind(repository: &Repository, notes: &Notes, own: Option<&Session>) -> Result<Vec<NoteId>> {
-    let now = repository.runtime().now();
-    let mut over = Vec::new();
-    for (id, session) in &notes.sessions {
-        let is_over = own.is_some_and(|own| {
-            session.host == own.host
-                && (session.process == own.process || !repository.runtime().is_running(session.process))
-        });
-        if is_over || is_old(stored(repository, *id)?.unwrap_or(session.started), now) {
-            over.push(*id);
-        }
-    }
-    Ok(over)
-}
-
-/// When a note was stored, by the store's clock.
-fn stored(repository: &Repository, id: NoteId) -> Result<Option<Timestamp>> {
-    Ok(repository.store().stat(&ObjectName::new(Place::Locks, id))?.and_then(|info| info.modified))
-}
-
-const fn is_old(stored: Timestamp, now: Timestamp) -> bool {
-    now.seconds().saturating_sub(stored.seconds()) > LEFT_BEHIND_SECONDS
 }

@@ -177,6 +177,17 @@ impl Footer {
     }
 }
 
+/// Opens one frame of a container without decompressing it.
+///
+/// # Errors
+/// When it does not authenticate.
+pub fn unseal_frame(cipher: &ObjectCipher, ordinal: u32, stored: &[u8], into: &mut Vec<u8>) -> Result<(), String> {
+    if ordinal as usize >= limits::FRAMES_MAX {
+        return Err("its position is out of bounds".into());
+    }
+    cipher.open(Nonce::frame(ordinal), stored, into).map_err(|error| error.to_string())
+}
+
 /// Opens one frame of a container.
 ///
 /// # Errors

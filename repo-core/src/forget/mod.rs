@@ -101,21 +101,13 @@ enum Outcome {
 
 fn forget_one(repository: &Repository, removal: &Removal) -> Outcome {
     for seal in &removal.seals {
-        if let Err(error) = delete(repository, &ObjectName::new(Place::Snapshots, *seal)) {
+        if let Err(error) = repository.delete_object(&ObjectName::new(Place::Snapshots, *seal)) {
             return Outcome::Failed(error);
         }
     }
-    match delete(repository, &ObjectName::new(Place::Snapshots, removal.body)) {
+    match repository.delete_object(&ObjectName::new(Place::Snapshots, removal.body)) {
         Ok(()) => Outcome::Forgotten,
         Err(error) => Outcome::LeftBehind(error),
-    }
-}
-
-/// Deletes an object; that it is gone already is as good.
-fn delete(repository: &Repository, name: &ObjectName) -> Result<()> {
-    match repository.store().delete(name) {
-        Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
-        result => Ok(result?),
     }
 }
 

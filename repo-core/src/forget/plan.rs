@@ -173,6 +173,11 @@ impl Plan {
         &self.groups
     }
 
+    /// The snapshots that go.
+    pub fn removed(&self) -> impl Iterator<Item = SnapshotId> + '_ {
+        self.removals.iter().map(|removal| removal.body)
+    }
+
     /// How many snapshots go.
     #[must_use]
     pub fn removed_count(&self) -> usize {

@@ -45,6 +45,11 @@ impl IndexBuilder {
         self.data.len() + self.tree.len()
     }
 
+    /// From now on passes over these packs.
+    pub fn leave_out(&mut self, packs: impl IntoIterator<Item = PackId>) {
+        self.known.extend(packs);
+    }
+
     /// Adds a pack with everything in it, unless it is there already.
     pub fn add_pack(&mut self, id: PackId, key: PackKey, size_bytes: u32, kind: BlobKind, directory: &PackDirectory) {
         if !self.known.insert(id) {

@@ -64,6 +64,14 @@ impl IndexSet {
         Ok((!same).then_some(fresh))
     }
 
+    /// The runs that are there now, all of them; those of this set, which never change, are not read again.
+    ///
+    /// # Errors
+    /// When the store fails, or a run is damaged or newer than this program.
+    pub fn reload(&self, store: &dyn Store, keys: &Keys) -> Result<Self> {
+        self.load_beside(store, keys, None)
+    }
+
     /// Lists all runs and reads those that are not in this set.
     fn load_beside(&self, store: &dyn Store, keys: &Keys, mut damaged: Option<&mut Vec<Error>>) -> Result<Self> {
         for attempt in 1.. {

@@ -384,13 +384,17 @@ impl<B: AsRef<[u8]>> Table<B> {
         kind: BlobKind,
         id: I,
     ) -> impl Iterator<Item = (u32, BlobLocation)> + use<'_, I, B> {
+        self.rows_of(kind, id).filter_map(move |position| self.location(kind, position))
+    }
+
+    /// Positions, among those of its kind, of every copy of a blob, and of others whose ids begin alike.
+    pub fn rows_of<I: Into<BlobPrefix>>(&self, kind: BlobKind, id: I) -> impl Iterator<Item = u32> + use<'_, I, B> {
         let ids = self.ids(kind);
         let prefix = id.into();
         find(ids, prefix)
             .into_iter()
             .flat_map(|first| first..)
             .take_while(move |position| Self::row(ids, *position, ID_ROW_BYTES) == Some(&prefix.0))
-            .filter_map(move |position| self.location(kind, position))
     }
 
     fn location(&self, kind: BlobKind, position: u32) -> Option<(u32, BlobLocation)> {

@@ -9,7 +9,7 @@ use crate::{
         slot::FORMAT_VERSION,
     },
     envelope::{
-        container::{CONTAINER_BYTES_MIN, FOOTER_BYTES, Footer, open_frame},
+        container::{CONTAINER_BYTES_MIN, FOOTER_BYTES, Footer, open_frame, unseal_frame},
         header::{Header, ObjectCipher},
     },
     error::{Damage, Error, Result},
@@ -115,18 +115,40 @@ pub fn open_pack_frame(
     thread_local! {
         static SCRATCH: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     }
-    let name = ObjectName::new(Place::Data, frame.pack);
-    if key.version > FORMAT_VERSION {
-        return Err(Error::NewerFormat { object: name.to_string(), found: key.version, known: FORMAT_VERSION });
-    }
-    let header = Header { kind: ObjectKind::pack(kind), version: key.version, salt: key.salt };
-    let cipher = ObjectCipher::new(keys, &header);
+    let cipher = frame_cipher(keys, kind, key, frame)?;
     let plain_bytes = usize::try_from(frame.plain_bytes).unwrap_or(usize::MAX);
     SCRATCH
         .with_borrow_mut(|scratch| {
             open_frame(&cipher, frame.ordinal, frame.compression, stored, plain_bytes, scratch, into)
         })
-        .map_err(|reason| {
-            Damage::new(name, format_args!("frame {} at byte {}: {reason}", frame.ordinal, frame.offset_bytes)).into()
-        })
+        .map_err(|reason| frame_damage(frame, &reason))
+}
+
+/// Opens a frame of a pack with this key into `into`, and leaves it packed.
+///
+/// # Errors
+/// As [`open_pack_frame`].
+pub fn unseal_pack_frame(
+    keys: &Keys,
+    kind: BlobKind,
+    key: &PackKey,
+    frame: &FrameLocation,
+    stored: &[u8],
+    into: &mut Vec<u8>,
+) -> Result<()> {
+    let cipher = frame_cipher(keys, kind, key, frame)?;
+    unseal_frame(&cipher, frame.ordinal, stored, into).map_err(|reason| frame_damage(frame, &reason))
+}
+
+fn frame_cipher(keys: &Keys, kind: BlobKind, key: &PackKey, frame: &FrameLocation) -> Result<ObjectCipher> {
+    if key.version > FORMAT_VERSION {
+        let object = ObjectName::new(Place::Data, frame.pack).to_string();
+        return Err(Error::NewerFormat { object, found: key.version, known: FORMAT_VERSION });
+    }
+    Ok(ObjectCipher::new(keys, &Header { kind: ObjectKind::pack(kind), version: key.version, salt: key.salt }))
+}
+
+fn frame_damage(frame: &FrameLocation, reason: &str) -> Error {
+    let name = ObjectName::new(Place::Data, frame.pack);
+    Damage::new(name, format_args!("frame {} at byte {}: {reason}", frame.ordinal, frame.offset_bytes)).into()
 }

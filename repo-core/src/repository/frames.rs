@@ -109,6 +109,21 @@ impl Session {
         result.map_err(|error| self.shared.fail(error))
     }
 
+    /// Stores a frame of another pack as it is: its packed bytes are sealed anew, and nothing is compressed again. The caller has
+    /// claimed what is needed of it.
+    ///
+    /// # Errors
+    /// When the session has failed.
+    pub fn store_packed(&self, kind: BlobKind, frame: PackedFrame<'_>) -> Result<()> {
+        self.shared.check()?;
+        self.shared.counts.add(kind, frame.blobs.len(), frame.plain_bytes as usize, frame.packed.len());
+        if self.shared.dry_run {
+            return Ok(());
+        }
+        let Some(pack) = self.shared.packs.get(slot(kind)) else { return Ok(()) };
+        self.place(kind, frame, &mut lock(pack)).map_err(|error| self.shared.fail(error))
+    }
+
     fn try_store_frame(&self, frame: &mut Frame) -> Result<()> {
         let compression = frame.pack()?;
         self.shared.counts.add(frame.kind, frame.blobs.len(), frame.plain.len(), frame.packed.len());

@@ -14,6 +14,15 @@ use crate::{
     time::Timestamp,
 };
 
+/// Seconds after which what nobody finished counts as left behind, whoever began it: notes of sessions, and snapshots without a seal.
+pub const LEFT_BEHIND_SECONDS: i64 = 14 * 24 * 3600;
+
+/// Whether so much time has passed that what was stored then is left behind.
+#[must_use]
+pub const fn is_old(stored: Timestamp, now: Timestamp) -> bool {
+    now.seconds().saturating_sub(stored.seconds()) > LEFT_BEHIND_SECONDS
+}
+
 /// Who works in the repository. A courtesy for messages and for finding what a killed run left; never for safety.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Session {
@@ -105,6 +114,27 @@ impl Repository {
             }
         }
         Ok(notes)
+    }
+
+    /// The notes of sessions that are over: their process is gone from this machine, or they are older than any session gets. One
+    /// with our own process number is of a process that had it before us, or of an operation of ours that has failed.
+    ///
+    /// # Errors
+    /// When the store cannot tell how old one is.
+    pub fn left_behind(&self, notes: &Notes, own: Option<&Session>) -> Result<Vec<NoteId>> {
+        let now = self.runtime().now();
+        let mut over = Vec::new();
+        for (id, session) in &notes.sessions {
+            let is_over = own.is_some_and(|own| {
+                session.host == own.host
+                    && (session.process == own.process || !self.runtime().is_running(session.process))
+            });
+            let stored = || self.store().stat(&ObjectName::new(Place::Locks, *id));
+            if is_over || is_old(stored()?.and_then(|info| info.modified).unwrap_or(session.started), now) {
+                over.push(*id);
+            }
+        }
+        Ok(over)
     }
 
     fn open_note<T: Serialize + serde::de::DeserializeOwned>(

@@ -9,6 +9,7 @@ use crate::{
     id::ObjectId,
     limits,
     pack::builder::object_id,
+    parallel::for_each,
     repository::Repository,
     store::{ByteRange, ObjectInfo, ObjectName, Place, Store},
 };
@@ -41,6 +42,25 @@ impl Repository {
     /// When they cannot be stored.
     pub fn put_object(&self, name: &ObjectName, bytes: &[u8]) -> Result<()> {
         put_hashed(self.store(), name, bytes)
+    }
+
+    /// Deletes objects, several at once. That one is gone already is as good.
+    ///
+    /// # Errors
+    /// When the store fails; others of them may be deleted by then.
+    pub fn delete_objects(&self, names: &[ObjectName]) -> Result<()> {
+        for_each(names, self.store().abilities().connections, |name| self.delete_object(name))
+    }
+
+    /// Deletes an object. That it is gone already is as good.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn delete_object(&self, name: &ObjectName) -> Result<()> {
+        match self.store().delete(name) {
+            Err(error) if error.kind == StoreErrorKind::NotFound => Ok(()),
+            result => Ok(result?),
+        }
     }
 
     /// Makes sure that an object that was stored is there in full length: a last look before something relies on it, for

@@ -242,7 +242,7 @@ impl Session {
 
     /// W3: puts an index run for all packs that no run names yet, merging small runs into it where that keeps their number low.
     /// Returns the runs that are superseded by it.
-    pub(super) fn put_index(&self, merge: bool) -> Result<Vec<ObjectName>> {
+    pub(crate) fn put_index(&self, merge: bool) -> Result<Vec<ObjectName>> {
         let mut builder = std::mem::take(&mut lock(&self.shared.stored).unindexed);
         if builder.is_empty() {
             return Ok(Vec::new());
@@ -336,6 +336,18 @@ impl Session {
     pub fn has_stored(&self, pack: &PackId) -> bool {
         let distrusted = self.shared.distrusted.read().unwrap_or_else(PoisonError::into_inner);
         !distrusted.contains(pack) && lock(&self.shared.stored).packs.contains_key(pack)
+    }
+
+    /// The note that says who works here.
+    #[must_use]
+    pub const fn note(&self) -> Option<NoteId> {
+        self.note
+    }
+
+    /// The packs that this session has stored.
+    #[must_use]
+    pub fn stored_packs(&self) -> BTreeSet<PackId> {
+        lock(&self.shared.stored).packs.keys().copied().collect()
     }
 
     /// The first failure of the session, for whoever was only told that there was one.

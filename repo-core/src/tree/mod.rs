@@ -5,6 +5,7 @@ pub mod directory;
 pub mod name;
 pub mod node;
 mod page;
+pub mod visit;
 pub mod walk;
 
 pub use page::{EntryPage, PiecePage, TreeBlob};

@@ -18,7 +18,10 @@ use repo_core::{
 
 use crate::{
     choose::{FilterArgs, listing, listing_ending},
-    commands::forget::rules::RuleArgs,
+    commands::{
+        forget::rules::RuleArgs,
+        prune::{self, LimitArgs},
+    },
     context::{Context, Opened, now},
     output::Output,
     report::{Ending, Failure, Result},
@@ -75,6 +78,13 @@ pub(crate) struct ForgetArgs {
     #[arg(long, requires = "ids")]
     unsafe_remove_protected: bool,
 
+    /// Give back the space of what is no longer needed, too (as "coffer prune" does)
+    #[arg(long, conflicts_with = "simulate")]
+    prune: bool,
+
+    #[command(flatten)]
+    limits: LimitArgs,
+
     /// Show what the rules would hold after this time (2y, 6m, 30d) of regular backups, and do nothing
     #[arg(long, value_name = "DURATION", help_heading = "Simulation")]
     simulate: Option<Span>,
@@ -109,6 +119,9 @@ impl ForgetArgs {
         if output.json() {
             show::document(output, &plan)?;
         }
+        if self.prune {
+            prune::run(context, &repository, &self.limits, self.dry_run, plan.removed().collect())?;
+        }
         Ok(match ending {
             Ending::Done => listing_ending(&listing),
             ending => ending,
@@ -120,6 +133,9 @@ impl ForgetArgs {
             return Err(
                 Failure::usage("snapshots are forgotten by their ids or by rules, not by both").state(UNTOUCHED)
             );
+        }
+        if self.limits.are_given() && !self.prune {
+            return Err(Failure::usage("--max-unused and --max-repack-size are for --prune").state(UNTOUCHED));
         }
         if self.unsafe_allow_remove_all && filter.is_empty() {
             return Err(Failure::usage("--unsafe-allow-remove-all needs one of --host, --tag and --path")

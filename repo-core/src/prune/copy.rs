@@ -1,0 +1,181 @@
+//! Moving what is needed out of packs that go.
+
+use sha2::{Digest, Sha256};
+
+use crate::{
+    blob::{BlobKind, BlobLocation, FrameLocation},
+    error::{Damage, Error, Result, StoreErrorKind},
+    id::{ObjectId, PackId},
+    limits,
+    pack::{
+        builder::PackedFrame,
+        directory::PackBlob,
+        reader::{PackSummary, directory_of, open_pack_frame, unseal_pack_frame},
+    },
+    parallel::for_each_with,
+    progress::{Cancel, Progress},
+    prune::{
+        live::Live,
+        plan::{FrameFate, Victim},
+    },
+    repository::{Repository, frames::FrameWriter, session::Session},
+    store::{ByteRange, ObjectName, Place},
+};
+
+/// What moving needs to know.
+pub(super) struct Mover<'a> {
+    pub(super) repository: &'a Repository,
+    pub(super) session: &'a Session,
+    pub(super) live: &'a Live,
+    pub(super) threads: usize,
+    pub(super) progress: &'a dyn Progress,
+    pub(super) cancel: &'a Cancel,
+}
+
+impl Mover<'_> {
+    /// Moves what is needed out of these packs, as their frames' fates say, and leaves it in the session, which does not count on them
+    /// any more. Each thread holds a pack and two frames.
+    ///
+    /// # Errors
+    /// When a pack cannot be read, or the store fails; nothing is lost then.
+    pub(super) fn move_packs(&self, victims: &[&Victim]) -> Result<()> {
+        let moved = for_each_with(
+            victims,
+            self.threads,
+            || Work::new(self.session),
+            |work, victim| {
+                self.cancel.check()?;
+                self.move_pack(victim, work)?;
+                self.progress.done(1, victim.size_bytes);
+                Ok(())
+            },
+            Work::flush,
+        );
+        match moved {
+            // The first failure of the session says more than that there was one.
+            Err(Error::Poisoned) => Err(self.session.take_failure().unwrap_or(Error::Poisoned)),
+            result => result,
+        }
+    }
+
+    fn move_pack(&self, victim: &Victim, work: &mut Work<'_>) -> Result<()> {
+        let name = ObjectName::new(Place::Data, victim.pack);
+        let range = ByteRange::WholeUpTo { limit_bytes: limits::PACK_BYTES_MAX };
+        let mut stored = std::mem::take(&mut work.pack);
+        match self.repository.store().get(&name, range, &mut stored) {
+            // Somebody else has pruned it; whether anything is missed now, the check after the mark tells.
+            Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(()),
+            result => result?,
+        }
+        let summary = directory_of(self.repository.keys(), victim.pack, &stored)?;
+        for ((frame, blobs), fate) in summary.directory.locations(victim.pack).zip(&victim.frames) {
+            if *fate != FrameFate::Drop {
+                let start = frame.offset_bytes as usize;
+                let sealed = stored.get(start..start + frame.stored_bytes as usize).unwrap_or_default();
+                self.move_frame(&summary, &frame, blobs, *fate, sealed, work)?;
+            }
+        }
+        work.pack = stored;
+        Ok(())
+    }
+
+    fn move_frame(
+        &self,
+        summary: &PackSummary,
+        frame: &FrameLocation,
+        blobs: &[PackBlob],
+        fate: FrameFate,
+        sealed: &[u8],
+        work: &mut Work<'_>,
+    ) -> Result<()> {
+        let (keys, kind) = (self.repository.keys(), summary.kind);
+        // A copy elsewhere, or one that another thread has just moved, makes this one needless.
+        let needed: Vec<bool> =
+            blobs.iter().map(|blob| self.live.contains(kind, &blob.id) && self.session.claim(kind, &blob.id)).collect();
+        if !needed.contains(&true) {
+            return Ok(());
+        }
+        if fate == FrameFate::Whole {
+            unseal_pack_frame(keys, kind, &summary.key, frame, sealed, &mut work.frame)?;
+            let packed = &work.frame;
+            return self.session.store_packed(
+                kind,
+                PackedFrame {
+                    packed,
+                    compression: frame.compression,
+                    plain_bytes: frame.plain_bytes,
+                    blobs: blobs.to_vec(),
+                },
+            );
+        }
+        let mut opened = std::mem::take(&mut work.frame);
+        open_pack_frame(keys, kind, &summary.key, frame, sealed, &mut opened)?;
+        let mut offset_bytes = 0;
+        for (blob, is_needed) in blobs.iter().zip(needed) {
+            let location = BlobLocation { frame: *frame, offset_bytes, length_bytes: blob.length_bytes };
+            offset_bytes += blob.length_bytes;
+            if is_needed {
+                let plain = bytes_of(&location, &opened);
+                if keys.blob_id(kind, plain) != blob.id {
+                    let reason = format!("what it says to be {kind} blob {} is another blob", blob.id);
+                    return Err(Damage::new(ObjectName::new(Place::Data, frame.pack), reason).into());
+                }
+                work.writer(kind).add(blob.id, plain)?;
+            }
+        }
+        work.frame = opened;
+        Ok(())
+    }
+
+    /// Reads packs that were just stored, whole, and holds them against their names, which are the hashes of what was sealed.
+    ///
+    /// # Errors
+    /// When one is not what was stored: then nothing may be deleted that relies on it.
+    pub(super) fn read_back(&self, packs: &[PackId]) -> Result<()> {
+        for_each_with(packs, self.threads, Vec::new, |bytes, pack| self.read_back_pack(*pack, bytes), |_| Ok(()))
+    }
+
+    fn read_back_pack(&self, pack: PackId, bytes: &mut Vec<u8>) -> Result<()> {
+        self.cancel.check()?;
+        let name = ObjectName::new(Place::Data, pack);
+        let range = ByteRange::WholeUpTo { limit_bytes: limits::PACK_BYTES_MAX };
+        self.repository.store().get(&name, range, bytes)?;
+        if ObjectId(Sha256::digest(&bytes).into()) == name.id() {
+            return Ok(());
+        }
+        let reason = "it is not what was stored a moment ago; nothing was deleted. Test the disk, or the store";
+        Err(Damage::new(name, reason).into())
+    }
+}
+
+/// One thread's buffers.
+struct Work<'a> {
+    pack: Vec<u8>,
+    frame: Vec<u8>,
+    /// For data and for trees.
+    writers: [FrameWriter<'a>; 2],
+}
+
+impl<'a> Work<'a> {
+    fn new(session: &'a Session) -> Self {
+        let writers = [session.frame_writer(BlobKind::Data), session.frame_writer(BlobKind::Tree)];
+        Self { pack: Vec::new(), frame: Vec::new(), writers }
+    }
+
+    fn writer(&mut self, kind: BlobKind) -> &mut FrameWriter<'a> {
+        let [data, tree] = &mut self.writers;
+        match kind {
+            BlobKind::Data => data,
+            BlobKind::Tree => tree,
+        }
+    }
+
+    fn flush(mut self) -> Result<()> {
+        self.writers.iter_mut().try_for_each(FrameWriter::flush)
+    }
+}
+
+fn bytes_of<'a>(location: &BlobLocation, frame: &'a [u8]) -> &'a [u8] {
+    let start = location.offset_bytes as usize;
+    frame.get(start..start + location.length_bytes as usize).unwrap_or_default()
+}

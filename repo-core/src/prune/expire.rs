@@ -1,0 +1,97 @@
+//! Removing what nobody finishes: snapshots without a seal, and notes of what is over.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::{
+    crypto::keys::ObjectKind,
+    envelope::object::SEAL_BYTES,
+    error::{Error, Result},
+    id::{NoteId, SnapshotId},
+    protocol::expirer::{Answer, Expirer, Step},
+    prune::roots,
+    repository::{
+        Repository,
+        notes::{ExpireNote, Session, is_old},
+    },
+    snapshot,
+    store::{ObjectName, Place},
+};
+
+/// Removes bodies without a seal that are older than any backup takes, and finishes what others had begun of that. Tells which.
+pub(super) fn expire(repository: &Repository, own: Option<&Session>) -> Result<Vec<SnapshotId>> {
+    let notes = repository.notes()?;
+    let left: BTreeMap<NoteId, SnapshotId> = notes.expire_notes.iter().map(|(id, note)| (*id, note.body)).collect();
+    let mut expired = Vec::new();
+    if !left.is_empty() && !others_prune(repository, own)? {
+        drive(repository, Expirer::adopt(left), &mut expired)?;
+    }
+    let sealed = roots::sealed(repository)?;
+    let now = repository.runtime().now();
+    let mut old = BTreeSet::new();
+    for info in repository.list(Place::Snapshots)? {
+        let id = SnapshotId::from(info.name.id());
+        if info.size_bytes == SEAL_BYTES || sealed.contains(&id) {
+            continue;
+        }
+        let stored = match info.modified {
+            Some(modified) => Some(modified),
+            None => snapshot::load(repository, &id).ok().map(|body| body.time),
+        };
+        if stored.is_some_and(|stored| is_old(stored, now)) {
+            old.insert(id);
+        }
+    }
+    drive(repository, Expirer::new(old), &mut expired)?;
+    Ok(expired)
+}
+
+/// Whether another prune seems to be at work.
+fn others_prune(repository: &Repository, own: Option<&Session>) -> Result<bool> {
+    let notes = repository.notes()?;
+    let over = repository.left_behind(&notes, own)?;
+    Ok(notes.sessions.iter().any(|(id, session)| session.operation == "prune" && !over.contains(id)))
+}
+
+fn drive(repository: &Repository, mut machine: Expirer, expired: &mut Vec<SnapshotId>) -> Result<()> {
+    loop {
+        let answer = match machine.step().clone() {
+            Step::PutNotes(bodies) => {
+                let created = repository.runtime().now();
+                let mut notes = BTreeMap::new();
+                for body in bodies {
+                    let note = ExpireNote { body, created };
+                    notes.insert(repository.save(Place::Locks, ObjectKind::ExpireNote, &note)?.into(), body);
+                }
+                Answer::NotesPut(notes)
+            }
+            Step::Wait(_) => {
+                repository.runtime().sleep_ms(repository.store().abilities().visibility_delay_ms);
+                Answer::Waited
+            }
+            Step::ListSeals(bodies) => {
+                let sealed = roots::sealed(repository)?;
+                Answer::Sealed(bodies.intersection(&sealed).copied().collect())
+            }
+            Step::DeleteBodies(bodies) => {
+                let names: Vec<_> = bodies.iter().map(|body| ObjectName::new(Place::Snapshots, *body)).collect();
+                repository.delete_objects(&names)?;
+                expired.extend(bodies);
+                Answer::BodiesDeleted
+            }
+            Step::DeleteNotes(notes) => {
+                let names: Vec<_> = notes.into_iter().map(|note| ObjectName::new(Place::Locks, note)).collect();
+                repository.delete_objects(&names)?;
+                Answer::NotesDeleted
+            }
+            Step::Done(_) => return Ok(()),
+        };
+        machine.answer(answer).map_err(|error| Error::Invalid(error.to_string()))?;
+    }
+}
+
+/// Removes notes of sessions that are over: what they left is indexed, or gone.
+pub(super) fn remove_notes(repository: &Repository, own: Option<&Session>) -> Result<()> {
+    let notes = repository.notes()?;
+    let over = repository.left_behind(&notes, own)?.into_iter();
+    repository.delete_objects(&over.map(|note| ObjectName::new(Place::Locks, note)).collect::<Vec<_>>())
+}
