@@ -155,12 +155,32 @@ pub struct BackupReport {
     pub problem_count: u64,
 }
 
-/// Backs `source` up into a new snapshot.
+/// How often a backup is made anew because others pruned what it had relied on.
+const ATTEMPTS_MAX: u32 = 3;
+
+/// Backs `source` up into a new snapshot. When somebody prunes what it relies on before it is claimed, it is made anew, if the source can
+/// be read again.
 ///
 /// # Errors
 /// When no snapshot could be committed. What was stored until then stays, is not visible as a snapshot, and is used by the next
 /// backup. That single entries could not be read is no error; it is told of in the report.
 pub fn backup(
+    repository: &Arc<Repository>,
+    source: &dyn Source,
+    options: &BackupOptions,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<BackupReport> {
+    let mut attempt = 1;
+    loop {
+        match backup_once(repository, source, options, progress, cancel) {
+            Err(Error::PrunedAway) if attempt < ATTEMPTS_MAX && source.can_be_read_again() => attempt += 1,
+            result => return result,
+        }
+    }
+}
+
+fn backup_once(
     repository: &Arc<Repository>,
     source: &dyn Source,
     options: &BackupOptions,

@@ -115,6 +115,8 @@ pub enum FindingKind {
     },
     /// A pack that the index names is not there.
     PackMissing,
+    /// A pack that the index names is not there, and no snapshot needs it: two prunes that met may leave this.
+    PackGone,
     /// A pack is damaged.
     PackDamaged {
         /// How.
@@ -165,7 +167,7 @@ impl FindingKind {
     #[must_use]
     pub const fn severity(&self) -> Severity {
         match self {
-            Self::Tentative | Self::PackUnindexed { .. } => Severity::Hint,
+            Self::Tentative | Self::PackUnindexed { .. } | Self::PackGone => Severity::Hint,
             _ => Severity::Error,
         }
     }
@@ -199,6 +201,7 @@ impl FindingKind {
                 "copy the pack from another copy of the repository; or run \"repair index\", then the backup again, which stores \
                  anew what is still at the source"
             }
+            Self::PackGone => "nothing is lost; the next prune takes it out of the index",
             Self::PackDamaged { lost_blobs: 0, .. } => {
                 "all data in it can still be read; run \"repair packs\" to store it anew before more is damaged, and test the disk"
             }
@@ -248,6 +251,7 @@ impl fmt::Display for FindingKind {
                 write!(out, "the index describes it wrongly ({reason}); the pack itself is whole")
             }
             Self::PackMissing => out.write_str("the index names it, but it is not there"),
+            Self::PackGone => out.write_str("the index names it, but it is not there; no snapshot needs it"),
             Self::PackDamaged { reason, blobs, lost_blobs: 0 } => {
                 write!(out, "{reason}; all its {blobs} blobs can still be read")
             }
@@ -303,6 +307,19 @@ impl Findings {
     pub(super) fn update(&self, number: FindingNumber, change: impl FnOnce(&mut Finding)) {
         if let Some(finding) = self.lock().get_mut(number) {
             change(finding);
+        }
+    }
+
+    /// To be called when all that suffers from something is known: packs that are missing, and from which nothing suffers, are no error.
+    /// Where anything else is wrong, nobody knows that.
+    pub(super) fn excuse_missing_packs(&self) {
+        let mut findings = self.lock();
+        let is_excused = |finding: &Finding| finding.what == FindingKind::PackMissing && finding.suffering.total == 0;
+        if findings.iter().all(|finding| finding.severity == Severity::Hint || is_excused(finding)) {
+            for finding in findings.iter_mut().filter(|finding| is_excused(finding)) {
+                finding.what = FindingKind::PackGone;
+                finding.severity = finding.what.severity();
+            }
         }
     }
 

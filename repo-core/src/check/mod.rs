@@ -123,8 +123,8 @@ impl CheckReport {
 
     /// Whether a prune would free space that nobody needs.
     #[must_use]
-    pub const fn suggests_prune(&self) -> bool {
-        self.packs_unindexed > 0
+    pub fn suggests_prune(&self) -> bool {
+        self.packs_unindexed > 0 || self.findings.iter().any(|finding| finding.what == FindingKind::PackGone)
     }
 
     /// Packs that are damaged or missing, as their names in the store.
@@ -191,6 +191,7 @@ fn check_once(context: &Context<'_>, read_data: ReadData) -> Result<(CheckReport
         disturbed = objects::any_removed(context, &snapshots)? || inventory::any_removed(context, &losses)?;
         if !disturbed {
             suffering::find(context, &reader, &snapshots, &losses)?;
+            context.findings.excuse_missing_packs();
         }
     }
     let report = CheckReport {

@@ -1,18 +1,16 @@
 //! Moving what is needed out of packs that go.
 
-use sha2::{Digest, Sha256};
-
 use crate::{
     blob::{BlobKind, BlobLocation, FrameLocation},
     error::{Damage, Error, Result, StoreErrorKind},
-    id::{ObjectId, PackId},
+    id::PackId,
     limits,
     pack::{
         builder::PackedFrame,
         directory::PackBlob,
         reader::{PackSummary, directory_of, open_pack_frame, unseal_pack_frame},
     },
-    parallel::for_each_with,
+    parallel::{for_each, for_each_with},
     progress::{Cancel, Progress},
     prune::{
         live::Live,
@@ -132,19 +130,10 @@ impl Mover<'_> {
     /// # Errors
     /// When one is not what was stored: then nothing may be deleted that relies on it.
     pub(super) fn read_back(&self, packs: &[PackId]) -> Result<()> {
-        for_each_with(packs, self.threads, Vec::new, |bytes, pack| self.read_back_pack(*pack, bytes), |_| Ok(()))
-    }
-
-    fn read_back_pack(&self, pack: PackId, bytes: &mut Vec<u8>) -> Result<()> {
-        self.cancel.check()?;
-        let name = ObjectName::new(Place::Data, pack);
-        let range = ByteRange::WholeUpTo { limit_bytes: limits::PACK_BYTES_MAX };
-        self.repository.store().get(&name, range, bytes)?;
-        if ObjectId(Sha256::digest(&bytes).into()) == name.id() {
-            return Ok(());
-        }
-        let reason = "it is not what was stored a moment ago; nothing was deleted. Test the disk, or the store";
-        Err(Damage::new(name, reason).into())
+        for_each(packs, self.threads, |pack| {
+            self.cancel.check()?;
+            self.repository.read_back(&ObjectName::new(Place::Data, *pack))
+        })
     }
 }
 

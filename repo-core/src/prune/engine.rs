@@ -35,8 +35,19 @@ use crate::{
 /// Plain bytes of tree frames that are kept while trees are walked.
 pub(super) const TREE_CACHE_BYTES: usize = 32 << 20;
 
+/// How often it is looked for what snapshots need, while others forget and prune.
+const LOOKS_MAX: u32 = 3;
+
 /// A mark is taken over from a prune that seems to be at work after so many seconds.
 const MARK_OLD_SECONDS: i64 = 24 * 3600;
+
+/// A pack as the store lists it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Listed {
+    pub(super) size_bytes: u64,
+    /// When it was stored, by the store's clock.
+    pub(super) modified: Option<Timestamp>,
+}
 
 /// A prune at work.
 pub(super) struct Engine<'a> {
@@ -52,12 +63,14 @@ pub(super) struct Engine<'a> {
     pub(super) live: Live,
     /// The bodies of the last listing, with the roots of their trees.
     pub(super) bodies: BTreeMap<SnapshotId, BlobId>,
-    /// Packs of the last listing, with their sizes.
-    pub(super) listed: HashMap<PackId, u64>,
+    /// Packs of the last listing.
+    pub(super) listed: HashMap<PackId, Listed>,
     /// Packs that go by our own plan.
     pub(super) victims: Vec<Victim>,
     pub(super) missing: Vec<Uncovered>,
     replaced: Vec<IndexId>,
+    /// What is missing of unfinished snapshots alone was missing before.
+    pub(super) looked_twice: bool,
 }
 
 impl<'a> Engine<'a> {
@@ -88,6 +101,7 @@ impl<'a> Engine<'a> {
             victims: Vec::new(),
             missing: Vec::new(),
             replaced: Vec::new(),
+            looked_twice: false,
         })
     }
 
@@ -155,7 +169,7 @@ impl<'a> Engine<'a> {
                     Answer::Copied
                 }
                 Step::PutIndex(packs) => {
-                    self.replaced = runs::put(self.repository, &self.index, &packs)?;
+                    self.replaced = runs::replace(self.repository, &self.index, &packs)?;
                     Answer::IndexPut
                 }
                 Step::DeleteRuns => {
@@ -187,7 +201,11 @@ impl<'a> Engine<'a> {
         match outcome {
             Outcome::Nothing => Ok(false),
             Outcome::Pruned => Ok(!own),
-            Outcome::GaveUp => Err(Error::PrunedAway),
+            Outcome::GaveUp => Err(Error::Refused(
+                "others pruned again and again what was being moved, so nothing was deleted here; run it again, the next prune goes on \
+                 from here"
+                    .into(),
+            )),
             Outcome::Missing(root) => {
                 let snapshots = match root {
                     Root::Committed => "a snapshot needs",
@@ -233,36 +251,55 @@ impl<'a> Engine<'a> {
         Ok(found.collect())
     }
 
-    /// P2 and P5. A page that is not found is looked for once more, the visibility delay later.
+    /// P2 and P5. When a page is not found, everything is looked at once more, the visibility delay later: its run may not have been
+    /// listed yet, or its snapshot was forgotten and pruned while it was walked.
     fn list_roots(&mut self) -> Result<()> {
-        let before = self.bodies.len();
+        for _ in 1..LOOKS_MAX {
+            match self.list_roots_once() {
+                Err(error) if error.is_damage() => {
+                    self.wait();
+                    self.bodies.clear();
+                }
+                result => return result,
+            }
+        }
+        self.list_roots_apart()
+    }
+
+    fn list_roots_once(&mut self) -> Result<()> {
         let known: BTreeSet<_> = self.bodies.keys().copied().collect();
         let passed_over = self.passed_over();
         let new = roots::read(self.repository, &mut self.bodies, passed_over)?;
-        let gone = before + new.len() != self.bodies.len() || !known.iter().all(|id| self.bodies.contains_key(id));
         self.load_index()?;
-        let roots = if gone {
-            // What was needed by those alone does not count any more.
-            self.live = Live::new(Arc::clone(&self.index));
-            self.bodies.values().copied().collect()
-        } else {
-            new
-        };
-        match self.walk(&roots) {
-            Err(error) if error.is_damage() => {
-                self.wait();
-                self.load_index()?;
-                self.live = Live::new(Arc::clone(&self.index));
-                let roots: Vec<_> = self.bodies.values().copied().collect();
-                self.walk(&roots).map_err(roots::because)
-            }
-            result => result.map_err(roots::because),
+        if !known.is_empty() && known.iter().all(|id| self.bodies.contains_key(id)) {
+            return self.walk(&self.live, new);
         }
+        // What is needed by those that are gone alone does not count any more.
+        self.live = Live::new(Arc::clone(&self.index));
+        self.walk(&self.live, self.bodies.values().copied())
     }
 
-    pub(super) fn walk(&self, roots: &[BlobId]) -> Result<()> {
+    /// Something cannot be read again and again. Where sealed snapshots need it, nobody knows what they need; one that is not finished
+    /// counts as far as it can be read (see [`Engine::check`]).
+    fn list_roots_apart(&mut self) -> Result<()> {
+        let passed_over = self.passed_over();
+        roots::read(self.repository, &mut self.bodies, passed_over)?;
+        self.load_index()?;
+        self.live = Live::new(Arc::clone(&self.index));
+        let sealed = roots::sealed(self.repository)?;
+        for (body, tree) in &self.bodies {
+            match self.walk(&self.live, [*tree]) {
+                Err(error) if error.is_damage() && !sealed.contains(body) => {}
+                result => result.map_err(roots::because)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes in what these trees need.
+    pub(super) fn walk(&self, live: &Live, trees: impl IntoIterator<Item = BlobId>) -> Result<()> {
         let reader = BlobReader::new(Arc::clone(self.repository), Arc::clone(&self.index), TREE_CACHE_BYTES);
-        self.live.add_trees(&reader, roots.iter().copied(), self.threads, self.cancel)
+        live.add_trees(&reader, trees, self.threads, self.cancel)
     }
 
     fn passed_over(&self) -> &'a BTreeSet<SnapshotId> {
@@ -278,11 +315,15 @@ impl<'a> Engine<'a> {
     /// Copies, makes it durable and known, and reads back what was stored.
     fn copy(&mut self, work: impl FnOnce(&Self) -> Result<()>, report: &mut PruneReport) -> Result<()> {
         let before = self.session.stored_packs();
+        let runs = self.session.stored_runs().len();
         work(self)?;
         self.session.flush()?;
         let stored: Vec<_> = self.session.stored_packs().difference(&before).copied().collect();
         self.mover().read_back(&stored)?;
         self.session.put_index(false)?;
+        for run in self.session.stored_runs().iter().skip(runs) {
+            self.repository.read_back(run)?;
+        }
         report.packs_stored += stored.len() as u64;
         Ok(())
     }

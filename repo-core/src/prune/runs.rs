@@ -1,11 +1,17 @@
 //! P9: an index without the packs that go.
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeSet, HashSet},
+    sync::Arc,
+};
 
 use crate::{
     error::Result,
     id::{IndexId, PackId},
-    index::{builder::IndexBuilder, set::IndexSet},
+    index::{
+        builder::IndexBuilder,
+        set::{IndexSet, Run},
+    },
     repository::Repository,
     store::{ObjectName, Place},
 };
@@ -13,12 +19,31 @@ use crate::{
 /// Blobs of one run that is written: what is in memory at once. A larger run is written alone.
 const RUN_BLOBS: usize = 1 << 20;
 
-/// For the runs of `index` that name any of `victims` puts runs that name the same without these. Tells which runs are replaced.
+/// For the runs of `index` that name any of `victims` puts runs that name the same without these. Tells which runs may be deleted: those of
+/// which every other pack is named elsewhere, by an index that was read again after that.
+///
+/// A pack may not be named there though its run was put, if somebody else has pruned it meanwhile, or the store does not keep what it
+/// confirms. The old run then stays until the next prune; an entry without a pack is in nobody's way.
 ///
 /// # Errors
 /// When a run cannot be put.
-pub(super) fn put(repository: &Repository, index: &IndexSet, victims: &BTreeSet<PackId>) -> Result<Vec<IndexId>> {
-    let mut old: Vec<IndexId> = Vec::new();
+pub(super) fn replace(repository: &Repository, index: &IndexSet, victims: &BTreeSet<PackId>) -> Result<Vec<IndexId>> {
+    let old = put(repository, index, victims)?;
+    let mut now = IndexSet::default();
+    for run in index.reload(repository.store(), repository.keys())?.runs().iter().filter(|run| !old.contains(&run.id)) {
+        now.add(run.id, run.size_bytes, Arc::clone(&run.table));
+    }
+    let named: HashSet<PackId> = now.all_packs().map(|pack| pack.id).collect();
+    let is_replaced = |run: &&Run| {
+        let mut packs = (0..run.table.counts().packs).filter_map(|row| run.table.pack(row));
+        old.contains(&run.id) && packs.all(|pack| victims.contains(&pack.id) || named.contains(&pack.id))
+    };
+    Ok(index.runs().iter().filter(is_replaced).map(|run| run.id).collect())
+}
+
+/// Puts them. Tells which runs they replace.
+fn put(repository: &Repository, index: &IndexSet, victims: &BTreeSet<PackId>) -> Result<HashSet<IndexId>> {
+    let mut old = HashSet::new();
     let mut builder = new_builder(victims);
     for run in index.runs() {
         let mut packs = (0..run.table.counts().packs).filter_map(|row| run.table.pack(row));
@@ -30,7 +55,7 @@ pub(super) fn put(repository: &Repository, index: &IndexSet, victims: &BTreeSet<
             put_run(repository, std::mem::replace(&mut builder, new_builder(victims)))?;
         }
         builder.add_table(&run.table);
-        old.push(run.id);
+        old.insert(run.id);
     }
     put_run(repository, builder)?;
     Ok(old)
@@ -47,5 +72,7 @@ fn put_run(repository: &Repository, builder: IndexBuilder) -> Result<()> {
         return Ok(());
     }
     let run = builder.finish(repository.keys(), repository.runtime())?;
-    repository.put_object(&ObjectName::new(Place::Index, run.id), &run.bytes)
+    let name = ObjectName::new(Place::Index, run.id);
+    repository.put_object(&name, &run.bytes)?;
+    repository.read_back(&name)
 }

@@ -31,13 +31,27 @@ impl Session {
     /// Any failure leaves no seal: the snapshot is then tentative or not there at all, and what was stored is of use to the next
     /// session. The session's note stays, so that the next one looks for it.
     pub fn commit<T: Serialize>(mut self, body: &T, rescue: &mut Rescue<'_>) -> Result<SnapshotId> {
-        let committed = self.drive(body, rescue)?;
+        let mut claims = Vec::new();
+        let committed = match self.drive(body, rescue, &mut claims) {
+            Err(Error::PrunedAway) => {
+                // There is no seal. A body that stays keeps what it needs from being pruned until it expires.
+                let _ = self.repository().delete_objects(&claims);
+                return Err(Error::PrunedAway);
+            }
+            result => result?,
+        };
         // The snapshot is committed. A note that cannot be removed costs the next session a look.
         let _ = self.remove_note();
         Ok(committed)
     }
 
-    fn drive<T: Serialize>(&self, body: &T, rescue: &mut Rescue<'_>) -> Result<SnapshotId> {
+    /// `claims` become the bodies that were put, but for those for which a seal may be there.
+    fn drive<T: Serialize>(
+        &self,
+        body: &T,
+        rescue: &mut Rescue<'_>,
+        claims: &mut Vec<ObjectName>,
+    ) -> Result<SnapshotId> {
         let repository = self.repository();
         let mut writer = Writer::default();
         let mut body_bytes = 0;
@@ -54,6 +68,7 @@ impl Session {
                 Step::PutBody => {
                     let (body, size_bytes) = repository.save_sized(Place::Snapshots, ObjectKind::Snapshot, body)?;
                     body_bytes = size_bytes;
+                    claims.push(ObjectName::new(Place::Snapshots, body));
                     self.wait_until_visible();
                     Answer::BodyPut(body.into())
                 }
@@ -79,6 +94,7 @@ impl Session {
                     let body_name = ObjectName::new(Place::Snapshots, *body);
                     repository.check_stored(&body_name, body_bytes)?;
                     self.check_index()?;
+                    claims.clear();
                     self.put_seal(*body)?;
                     Answer::SealPut
                 }

@@ -63,6 +63,25 @@ impl Repository {
         }
     }
 
+    /// Reads an object whole that was just stored, and holds it against its name, which is the hash of what was sent. One that is not
+    /// what it should be is deleted again, as far as that goes. That it is gone says nothing: others prune, and merge index runs.
+    ///
+    /// # Errors
+    /// When it is not what was stored, or cannot be read: then nothing may be deleted that relies on it.
+    pub(crate) fn read_back(&self, name: &ObjectName) -> Result<()> {
+        let mut bytes = Vec::new();
+        let limit_bytes = limits::PACK_BYTES_MAX.max(limits::INDEX_BYTES_MAX);
+        match self.store().get(name, ByteRange::WholeUpTo { limit_bytes }, &mut bytes) {
+            Ok(()) if object_id(&bytes) == name.id() => return Ok(()),
+            Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error.into()),
+            Ok(()) => {}
+        }
+        let _ = self.delete_object(name);
+        let reason = "it is not what was stored a moment ago; nothing was deleted. Test the disk, or the store";
+        Err(Damage::new(*name, reason).into())
+    }
+
     /// Makes sure that an object that was stored is there in full length: a last look before something relies on it, for
     /// stores that lose what they have confirmed.
     ///

@@ -350,6 +350,12 @@ impl Session {
         lock(&self.shared.stored).packs.keys().copied().collect()
     }
 
+    /// The index runs that were put by this session, in their order.
+    #[must_use]
+    pub fn stored_runs(&self) -> Vec<ObjectName> {
+        lock(&self.shared.stored).runs.iter().map(|(name, _)| *name).collect()
+    }
+
     /// The first failure of the session, for whoever was only told that there was one.
     #[must_use]
     pub fn take_failure(&self) -> Option<Error> {

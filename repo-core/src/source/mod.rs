@@ -49,6 +49,11 @@ pub trait Source: Send + Sync {
         Vec::new()
     }
 
+    /// Whether everything can be read a second time, from [`Self::root`] on; a stream cannot.
+    fn can_be_read_again(&self) -> bool {
+        false
+    }
+
     /// Called once everything was read, before the snapshot is committed. A source that turns out to be incomplete as a
     /// whole (a command that failed) says so here.
     ///

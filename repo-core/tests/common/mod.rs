@@ -11,5 +11,6 @@ pub mod beside;
 pub mod compare;
 pub mod memory_blobs;
 pub mod model;
+pub mod prune_stage;
 pub mod sample;
 pub mod snapshot_of;

@@ -341,6 +341,10 @@ impl Shared {
 }
 
 impl Source for ModelSource {
+    fn can_be_read_again(&self) -> bool {
+        true
+    }
+
     fn root(&self) -> Result<Arc<dyn Directory>, SourceError> {
         self.shared.call("root", b"")?;
         Ok(Arc::new(ModelDirectory {

@@ -129,6 +129,10 @@ impl LocalSource {
 }
 
 impl Source for LocalSource {
+    fn can_be_read_again(&self) -> bool {
+        true
+    }
+
     fn root(&self) -> Result<Arc<dyn Directory>, SourceError> {
         self.check_targets()?;
         let open = |base: &Base| LocalDirectory::open_base(&self.shared, &base.path, &base.tree);
