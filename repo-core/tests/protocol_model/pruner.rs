@@ -166,14 +166,14 @@ impl Steps<'_> {
         }
     }
 
-    /// What may be condemned. A pruner that tidies keeps as few packs as hold all that is live.
+    /// What may be condemned. A pruner that tidies keeps packs in which everything is live and nowhere else.
     fn victims(&self, run: &PrunerRun, condemned: Bits) -> Vec<Bits> {
         let candidates = (run.packs | self.world.about(Kind::Runs, run.runs)) & !condemned;
         if self.actor.tidies {
             let (mut open, mut keep) = (run.live(&self.world), 0);
             for pack in each(run.usable(&self.world) & !condemned) {
                 let holds = self.world.about(Kind::Packs, bit(pack));
-                if holds & open != 0 {
+                if holds & !open == 0 {
                     keep |= bit(pack);
                     open &= !holds;
                 }
