@@ -5,11 +5,13 @@
 //! E2  list the seals, and the bodies
 //!       a seal names it -> it is a backup and stays
 //! E3  delete the others              barrier, and wait
-//! E4  delete the notes               last
+//! E4  delete the notes               last; our own, and those of others whose body is gone
 //! ```
 //!
-//! Notes that somebody else has left are taken over from the wait in E1 on. The note of a body that turns out to be sealed goes
-//! only if it is our own: its owner may have looked before the seal was there, and be about to delete; the writer must see the note.
+//! Whoever finishes what somebody else has left puts notes of his own all the same: whoever may still delete a body has a note there
+//! that only he takes back. With one note for two, the one that sees the seal would take it back while the other, who has looked a
+//! moment earlier, is about to delete; the writer in between would see the body and no note. For the same reason the note of a body
+//! that turns out to be sealed goes only if it is our own.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -39,7 +41,7 @@ pub enum Step {
 /// After what to wait for visibility.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum After {
-    /// Notes were put, or found: who seals from now on shall see them, and we shall see the seals that were put before.
+    /// Notes were put: who seals from now on shall see them, and we shall see the seals that were put before.
     Notes,
     /// Bodies were deleted: who misses the note shall miss the body, too.
     Delete,
@@ -64,8 +66,10 @@ pub enum Answer {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Expirer {
     step: Step,
+    /// Our own.
     notes: BTreeMap<NoteId, SnapshotId>,
-    is_adopted: bool,
+    /// Those of others.
+    found: BTreeMap<NoteId, SnapshotId>,
     /// Those that are not backups.
     expired: BTreeSet<SnapshotId>,
 }
@@ -75,14 +79,13 @@ impl Expirer {
     #[must_use]
     pub fn new(bodies: BTreeSet<SnapshotId>) -> Self {
         let step = if bodies.is_empty() { Step::Done(0) } else { Step::PutNotes(bodies) };
-        Self { step, notes: BTreeMap::new(), is_adopted: false, expired: BTreeSet::new() }
+        Self { step, notes: BTreeMap::new(), found: BTreeMap::new(), expired: BTreeSet::new() }
     }
 
     /// Finishes what others have begun; to be wrong about their being dead is safe.
     #[must_use]
-    pub fn adopt(notes: BTreeMap<NoteId, SnapshotId>) -> Self {
-        let step = if notes.is_empty() { Step::Done(0) } else { Step::Wait(After::Notes) };
-        Self { step, notes, is_adopted: true, expired: BTreeSet::new() }
+    pub fn adopt(found: BTreeMap<NoteId, SnapshotId>) -> Self {
+        Self { found: found.clone(), ..Self::new(found.into_values().collect()) }
     }
 
     /// What to do next.
@@ -116,9 +119,8 @@ impl Expirer {
     }
 
     fn delete_notes(&self) -> Step {
-        let ends = |body: &SnapshotId| !self.is_adopted || self.expired.contains(body);
-        let notes: BTreeSet<_> = self.notes.iter().filter(|(_, body)| ends(body)).map(|(note, _)| *note).collect();
-        if notes.is_empty() { Step::Done(self.expired.len()) } else { Step::DeleteNotes(notes) }
+        let over = self.found.iter().filter(|(_, body)| self.expired.contains(body));
+        Step::DeleteNotes(self.notes.iter().chain(over).map(|(note, _)| *note).collect())
     }
 }
 
@@ -136,6 +138,10 @@ mod tests {
 
     fn notes(numbers: &[u8]) -> BTreeMap<NoteId, SnapshotId> {
         numbers.iter().map(|number| (note(*number), SnapshotId([*number; 32]))).collect()
+    }
+
+    fn own_notes(numbers: &[u8]) -> BTreeMap<NoteId, SnapshotId> {
+        numbers.iter().map(|number| (note(100 + number), SnapshotId([*number; 32]))).collect()
     }
 
     fn go(expirer: &mut Expirer, step: &Step, answer: Answer) {
@@ -156,19 +162,26 @@ mod tests {
     }
 
     #[test]
-    fn notes_of_others_on_sealed_bodies_stay() {
+    fn what_others_began_is_finished_under_notes_of_our_own() {
         let mut expirer = Expirer::adopt(notes(&[1, 2]));
+        go(&mut expirer, &Step::PutNotes(bodies(&[1, 2])), Answer::NotesPut(own_notes(&[1, 2])));
         go(&mut expirer, &Step::Wait(After::Notes), Answer::Waited);
         go(&mut expirer, &Step::ListSeals(bodies(&[1, 2])), Answer::Sealed(bodies(&[2])));
         go(&mut expirer, &Step::DeleteBodies(bodies(&[1])), Answer::BodiesDeleted);
         go(&mut expirer, &Step::Wait(After::Delete), Answer::Waited);
-        go(&mut expirer, &Step::DeleteNotes([note(1)].into()), Answer::NotesDeleted);
+        go(&mut expirer, &Step::DeleteNotes([note(1), note(101), note(102)].into()), Answer::NotesDeleted);
         assert_eq!(*expirer.step(), Step::Done(1));
+    }
 
+    #[test]
+    fn notes_of_others_on_sealed_bodies_stay() {
         let mut expirer = Expirer::adopt(notes(&[2]));
+        go(&mut expirer, &Step::PutNotes(bodies(&[2])), Answer::NotesPut(own_notes(&[2])));
         go(&mut expirer, &Step::Wait(After::Notes), Answer::Waited);
         go(&mut expirer, &Step::ListSeals(bodies(&[2])), Answer::Sealed(bodies(&[2])));
+        go(&mut expirer, &Step::DeleteNotes([note(102)].into()), Answer::NotesDeleted);
         assert_eq!(*expirer.step(), Step::Done(0));
+        assert_eq!(*Expirer::adopt(notes(&[])).step(), Step::Done(0));
     }
 
     #[test]

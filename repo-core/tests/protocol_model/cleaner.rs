@@ -28,10 +28,12 @@ impl ExpirerRun {
         self.listed = None;
     }
 
-    fn bodies(&self, world: &World) -> Vec<(NoteId, SnapshotId)> {
-        let named = |slot| each(world.about(Kind::Notes, bit(slot))).map(move |body| (NoteId::of(slot), Slot::of(body)));
-        each(self.notes).flat_map(named).collect()
-    }
+}
+
+/// Which body each of these notes names.
+fn bodies(world: &World, notes: Bits) -> Vec<(NoteId, SnapshotId)> {
+    let named = |slot| each(world.about(Kind::Notes, bit(slot))).map(move |body| (NoteId::of(slot), Slot::of(body)));
+    each(notes).flat_map(named).collect()
 }
 
 impl Steps<'_> {
@@ -165,16 +167,19 @@ impl Steps<'_> {
 
     /// Looks for bodies without a seal, or for what others have left.
     fn find_work(&mut self, run: &ExpirerRun) {
+        use expirer::Answer;
         let kept = run.clone();
         let same = || Job::Expirer(kept);
         let world = self.world;
         if run.adopts {
             for notes in self.list(Kind::Notes, true, same) {
-                let mut run = ExpirerRun { notes, ..run.clone() };
-                run.machine = Some(Expirer::adopt(run.bodies(&world).into_iter().collect()));
-                let mut process = self.process.clone();
-                self.wait(Wait::AdoptedNote, &world, &mut process);
-                self.expire_on(("E1 takes over the notes", notes), world, process, run);
+                let machine = Some(Expirer::adopt(bodies(&world, notes).into_iter().collect()));
+                let found = if self.has(Mutation::AdopterDeletesNotesOfBackups) { notes } else { 0 };
+                let mut run = ExpirerRun { machine, found, ..run.clone() };
+                if self.has(Mutation::AdopterPutsNoNotes) && notes != 0 {
+                    run.answer(Answer::NotesPut(bodies(&world, notes).into_iter().collect()));
+                }
+                self.expire_on(("E1 takes over the notes", notes), world, self.process.clone(), run);
             }
             return;
         }
@@ -186,7 +191,7 @@ impl Steps<'_> {
             return;
         };
         for bodies in self.list(Kind::Bodies, false, same) {
-            let unsealed = bodies & !sealed;
+            let unsealed = bodies & !sealed & !self.young(Kind::Bodies);
             let choices: Vec<Bits> = if self.actor.tidies || unsealed == 0 {
                 vec![unsealed]
             } else {
@@ -207,7 +212,7 @@ impl Steps<'_> {
             let (todo, answer) = match machine.step() {
                 Step::PutNotes(_) if run.todo == Some(0) => {
                     self.wait(Wait::Note, &world, &mut process);
-                    (0, Answer::NotesPut(run.bodies(&world).into_iter().collect()))
+                    (0, Answer::NotesPut(bodies(&world, run.notes).into_iter().collect()))
                 }
                 Step::Wait(after) => {
                     if *after == After::Delete {
@@ -220,15 +225,14 @@ impl Steps<'_> {
                 Step::DeleteNotes(notes) if swapped => {
                     (world.about(Kind::Notes, Slot::bits(notes)), Answer::NotesDeleted)
                 }
-                Step::DeleteNotes(notes) => (Slot::bits(notes), Answer::NotesDeleted),
+                Step::DeleteNotes(notes) if self.has(Mutation::AdopterPutsNoNotes) => {
+                    let gone = world.concerned(Kind::Notes, Slot::bits(notes), !world.here(Kind::Bodies));
+                    (gone, Answer::NotesDeleted)
+                }
+                Step::DeleteNotes(notes) => (Slot::bits(notes) | run.found, Answer::NotesDeleted),
                 Step::Done(removed) => {
                     if *removed > 0 {
                         self.events |= event::EXPIRED;
-                    }
-                    if self.has(Mutation::AdopterDeletesNotesOfBackups) && run.adopts && run.notes != 0 {
-                        let mut world = world;
-                        each(run.notes).for_each(|note| world.delete(Kind::Notes, note));
-                        return self.done(what, world, process, 0);
                     }
                     return self.done(what, world, process, 0);
                 }

@@ -41,6 +41,7 @@ pub(crate) enum Mutation {
     PrunerCountsItsVictims,
     ExpirerListsNoSeals,
     ExpirerDeletesNotesFirst,
+    AdopterPutsNoNotes,
     AdopterDeletesNotesOfBackups,
     ForgetterLooksForNoNotes,
     ForgetterSealsNothingAgain,
@@ -59,7 +60,6 @@ pub(crate) enum Wait {
     Index,
     PackDelete,
     Note,
-    AdoptedNote,
     BodyDelete,
     Reseal,
 }
@@ -83,6 +83,8 @@ pub(crate) struct Config {
     pub(crate) torn: &'static [Kind],
     /// What may be put although the answer was lost, so that it is put again, however late.
     pub(crate) lost: &'static [Kind],
+    /// Whether what is lost in this way is left alone by those who delete until it was put again.
+    pub(crate) patient: bool,
     /// Whether writers merge the runs they found into their own.
     pub(crate) merges: bool,
     /// Whether pruners may take any mark for abandoned.
@@ -111,6 +113,7 @@ impl Config {
             delayed: false,
             torn: &[],
             lost: &[],
+            patient: false,
             merges: false,
             adopts: false,
             victims: 1,

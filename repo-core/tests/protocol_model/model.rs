@@ -93,8 +93,9 @@ fn room(task: Task, rescues: u32, _victims: u32) -> [u32; KINDS] {
         Task::Edit => [rescues, rescues, 2, 2, 0, 0],
         Task::Prune => [1 + rescues, 2 + rescues, 0, 0, 1, 0],
         Task::Expire => [0, 0, 0, 0, 0, 1],
+        Task::AdoptNotes => [0, 0, 0, 0, 0, 2],
         Task::Forget(_) => [0, 0, 0, 1, 0, 0],
-        Task::ForgetOld | Task::AdoptNotes => [0; KINDS],
+        Task::ForgetOld => [0; KINDS],
     }
 }
 

@@ -107,8 +107,10 @@ pub(crate) struct ExpirerRun {
     pub(crate) adopts: bool,
     /// Bodies, or seals, of the first of two listings.
     pub(crate) listed: Option<Bits>,
-    /// Notes it has put, or taken over.
+    /// Notes it has put.
     pub(crate) notes: Bits,
+    /// Notes of others that it deletes by mutation.
+    pub(crate) found: Bits,
     pub(crate) todo: Option<Bits>,
 }
 
@@ -256,9 +258,16 @@ impl<'a> Steps<'a> {
         };
         if self.actor.config.lost.contains(&kind) && !self.actor.tidies {
             let process = Process { unsure: Some(slot), ..self.process.clone() };
+            let mut world = world;
+            world.lose(kind, slot);
             self.go(("puts without an answer", bit(slot)), world, process, job());
         }
         Some((world, slot))
+    }
+
+    /// What is too young to be deleted.
+    pub(crate) fn young(&self, kind: Kind) -> Bits {
+        if self.actor.config.patient { self.world.unsure(kind) } else { 0 }
     }
 
     /// Deletes the first of `todo`.

@@ -168,7 +168,7 @@ impl Steps<'_> {
 
     /// What may be condemned. A pruner that tidies keeps packs in which everything is live and nowhere else.
     fn victims(&self, run: &PrunerRun, condemned: Bits) -> Vec<Bits> {
-        let candidates = (run.packs | self.world.about(Kind::Runs, run.runs)) & !condemned;
+        let candidates = (run.packs | self.world.about(Kind::Runs, run.runs)) & !condemned & !self.young(Kind::Packs);
         if self.actor.tidies {
             let (mut open, mut keep) = (run.live(&self.world), 0);
             for pack in each(run.usable(&self.world) & !condemned) {

@@ -82,10 +82,10 @@ fn seals() {
 
 #[test]
 fn lost() {
-    safe(Config { lost: &[Kind::Packs, Kind::Bodies], ..Config::new("lost answers, 1 writer, 1 pruner, forgetter, expirer", &[&[Backup(NEW)], &[Prune], &[Forget(1)], &[Expire]]) });
-    safe(Config { lost: &[Kind::Packs], adopts: true, ..Config::new("lost answers, 1 writer, 2 pruners", &[&[Backup(NEW)], &[Prune], &[Prune]]) });
+    safe(Config { patient: true, lost: &[Kind::Packs, Kind::Bodies], ..Config::new("lost answers, 1 writer, 1 pruner, forgetter, expirer", &[&[Backup(NEW)], &[Prune], &[Forget(1)], &[Expire]]) });
+    safe(Config { patient: true, lost: &[Kind::Packs], adopts: true, ..Config::new("lost answers, 1 writer, 2 pruners", &[&[Backup(NEW)], &[Prune], &[Prune]]) });
     }
 #[test]
 fn lost2() {
-    safe(Config { lost: &[Kind::Bodies], adopts: true, ..Config::new("lost answers, 1 writer, 2 expirers", &[&[Backup(OLD)], &[Expire], &[AdoptNotes]]) });
+    safe(Config { patient: true, lost: &[Kind::Bodies], adopts: true, ..Config::new("lost answers, 1 writer, 2 expirers", &[&[Backup(OLD)], &[Expire], &[AdoptNotes]]) });
 }

@@ -53,6 +53,8 @@ pub(crate) struct Shelf {
     fresh: Bits,
     /// Deleted so lately that a listing may still show them.
     fading: Bits,
+    /// Put without an answer, so that they will be put again.
+    unsure: Bits,
 }
 
 /// A listing that has begun.
@@ -107,6 +109,16 @@ impl World {
         }
         shelf.here |= bit(slot);
         shelf.fading &= !bit(slot);
+        shelf.unsure &= !bit(slot);
+    }
+
+    /// The answer of a put was lost.
+    pub(crate) fn lose(&mut self, kind: Kind, slot: u8) {
+        self.shelf_mut(kind).unsure |= bit(slot);
+    }
+
+    pub(crate) fn unsure(&self, kind: Kind) -> Bits {
+        self.shelf(kind).unsure
     }
 
     pub(crate) fn delete(&mut self, kind: Kind, slot: u8) {
