@@ -112,7 +112,12 @@ impl Session {
 
     /// W3, and removes the runs that are merged into the new one.
     fn put_merged_index(&self) -> Result<()> {
-        for run in self.put_index(true)? {
+        let merged = self.put_index(true)?;
+        if !merged.is_empty() {
+            // Otherwise a reader could see neither the new run nor the old ones.
+            self.wait_until_visible();
+        }
+        for run in merged {
             // Its entries are in a larger run; one that stays is merely said twice. A store that refuses one refuses all.
             if self.repository().store().delete(&run).is_err() {
                 break;

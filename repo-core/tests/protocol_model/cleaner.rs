@@ -27,7 +27,6 @@ impl ExpirerRun {
         self.todo = None;
         self.listed = None;
     }
-
 }
 
 /// Which body each of these notes names.
@@ -151,10 +150,10 @@ impl Steps<'_> {
             Step::DeleteBodies(_) | Step::DeleteNotes(_) => {
                 let is_first = matches!(machine.step(), Step::DeleteBodies(_));
                 let swapped = self.has(Mutation::ExpirerDeletesNotesFirst);
-                let (kind, what) = if is_first != swapped {
-                    (Kind::Bodies, "E3 deletes a body")
-                } else {
+                let (kind, what) = if is_first == swapped {
                     (Kind::Notes, "E4 deletes a note")
+                } else {
+                    (Kind::Bodies, "E3 deletes a body")
                 };
                 let mut todo = run.todo.unwrap_or_default();
                 let (world, deleted) = self.delete(kind, &mut todo);
@@ -192,11 +191,8 @@ impl Steps<'_> {
         };
         for bodies in self.list(Kind::Bodies, false, same) {
             let unsealed = bodies & !sealed & !self.young(Kind::Bodies);
-            let choices: Vec<Bits> = if self.actor.tidies || unsealed == 0 {
-                vec![unsealed]
-            } else {
-                each(unsealed).map(bit).collect()
-            };
+            let choices: Vec<Bits> =
+                if self.actor.tidies || unsealed == 0 { vec![unsealed] } else { each(unsealed).map(bit).collect() };
             for chosen in choices {
                 let machine = Some(Expirer::new(Slot::set(chosen)));
                 let run = ExpirerRun { machine, listed: None, ..run.clone() };
@@ -225,7 +221,7 @@ impl Steps<'_> {
                 Step::DeleteNotes(notes) if swapped => {
                     (world.about(Kind::Notes, Slot::bits(notes)), Answer::NotesDeleted)
                 }
-                Step::DeleteNotes(notes) if self.has(Mutation::AdopterPutsNoNotes) => {
+                Step::DeleteNotes(notes) if run.adopts && self.has(Mutation::AdopterPutsNoNotes) => {
                     let gone = world.concerned(Kind::Notes, Slot::bits(notes), !world.here(Kind::Bodies));
                     (gone, Answer::NotesDeleted)
                 }

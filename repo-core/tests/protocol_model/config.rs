@@ -46,11 +46,14 @@ pub(crate) enum Mutation {
     ForgetterLooksForNoNotes,
     ForgetterSealsNothingAgain,
     NoWait(Wait),
+    /// Those who delete do not spare what may be put again.
+    Impatience,
 }
 
 /// Where somebody waits for visibility.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Wait {
+    Merge,
     Claim,
     Seal,
     WriterRescue,
@@ -83,8 +86,6 @@ pub(crate) struct Config {
     pub(crate) torn: &'static [Kind],
     /// What may be put although the answer was lost, so that it is put again, however late.
     pub(crate) lost: &'static [Kind],
-    /// Whether what is lost in this way is left alone by those who delete until it was put again.
-    pub(crate) patient: bool,
     /// Whether writers merge the runs they found into their own.
     pub(crate) merges: bool,
     /// Whether pruners may take any mark for abandoned.
@@ -113,7 +114,6 @@ impl Config {
             delayed: false,
             torn: &[],
             lost: &[],
-            patient: false,
             merges: false,
             adopts: false,
             victims: 1,

@@ -22,9 +22,10 @@ pub(crate) fn cleans_up(config: &Config, world: &World) -> Result<(), String> {
     }
     let packs = world.here(Kind::Packs);
     let live = world.about(Kind::Bodies, world.here(Kind::Bodies));
-    let stored: u32 = (0..Bits::BITS).filter(|pack| packs & 1 << pack != 0).map(|pack| {
-        world.about(Kind::Packs, 1 << pack).count_ones()
-    }).sum();
+    let stored: u32 = (0..Bits::BITS)
+        .filter(|pack| packs & 1 << pack != 0)
+        .map(|pack| world.about(Kind::Packs, 1 << pack).count_ones())
+        .sum();
     if world.here(Kind::Marks) != 0 {
         return Err("a mark is left".to_owned());
     }

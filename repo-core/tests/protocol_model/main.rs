@@ -4,7 +4,7 @@
 //! remembers. The searches that take minutes run with
 //!
 //! ```text
-//! cargo test --release -p repo-core --test protocol_model -- --ignored --nocapture --test-threads 1
+//! cargo test -p repo-core --test protocol_model -- --ignored --nocapture --test-threads 1
 //! ```
 
 mod cleaner;

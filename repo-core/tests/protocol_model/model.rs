@@ -19,7 +19,7 @@ use crate::{
     world::{Bits, KINDS, Kind, World, bit},
 };
 
-pub(crate) const WHOLE: &str = "every backup has all its blobs, and the index knows where";
+pub(crate) const WHOLE: &str = "every backup has all its blobs, and every reader finds them";
 pub(crate) const KEPT: &str = "what was reported as done is a backup until somebody forgets it";
 pub(crate) const CLEAN: &str = "who comes later finishes what was left, reclaims all, and can back up";
 
@@ -58,7 +58,7 @@ impl Search {
         for script in &config.scripts {
             let mut own = [0; KINDS];
             for (kind, used) in used.iter_mut().enumerate() {
-                let count: u32 = script.iter().map(|task| room(*task, config.rescues, config.victims)[kind]).sum();
+                let count: u32 = script.iter().map(|task| room(*task, config.rescues)[kind]).sum();
                 assert!(*used + count <= Bits::BITS, "{}: the model has too little room", config.name);
                 own[kind] = (*used..*used + count).fold(0, |own, slot| own | 1 << slot);
                 *used += count;
@@ -71,13 +71,19 @@ impl Search {
     fn first_world(config: &Config) -> World {
         let mut world = World::new(config.delayed);
         let mut put = |kind, about| world.put(kind, about, Bits::MAX).expect("few");
-        config.packs.iter().for_each(|blobs| _ = put(Kind::Packs, *blobs));
-        config.runs.iter().for_each(|packs| _ = put(Kind::Runs, *packs));
+        for blobs in config.packs {
+            put(Kind::Packs, *blobs);
+        }
+        for packs in config.runs {
+            put(Kind::Runs, *packs);
+        }
         let bodies: Vec<_> = config.bodies.iter().map(|blobs| put(Kind::Bodies, *blobs)).collect();
         if config.one_seal {
             put(Kind::Seals, bodies.iter().fold(0, |all, body| all | bit(*body)));
         } else {
-            bodies.iter().for_each(|body| _ = put(Kind::Seals, bit(*body)));
+            for body in bodies {
+                put(Kind::Seals, bit(body));
+            }
         }
         if let Some(unsettled) = world.unsettled() {
             world.settle(&unsettled);
@@ -87,7 +93,7 @@ impl Search {
 }
 
 /// How many objects of each kind a task puts at most.
-fn room(task: Task, rescues: u32, _victims: u32) -> [u32; KINDS] {
+fn room(task: Task, rescues: u32) -> [u32; KINDS] {
     match task {
         Task::Backup(_) => [1 + rescues, 1 + rescues, 2, 2, 0, 0],
         Task::Edit => [rescues, rescues, 2, 2, 0, 0],
@@ -106,9 +112,8 @@ impl Model for Search {
     fn init_states(&self) -> Vec<State> {
         let world = Self::first_world(&self.config);
         let processes: Vec<_> = self.config.scripts.iter().map(|script| Process::new(script)).collect();
-        let forgotten = |forgotten, (process, script): (&Process, &Vec<Task>)| {
-            forgotten | process.forgets(script.first().copied())
-        };
+        let forgotten =
+            |forgotten, (process, script): (&Process, &Vec<Task>)| forgotten | process.forgets(script.first().copied());
         let forgotten = processes.iter().zip(&self.config.scripts).fold(0, forgotten);
         vec![State { world, processes, reported: world.committed() & !forgotten }]
     }

@@ -116,8 +116,7 @@ pub(crate) struct ExpirerRun {
 
 impl Process {
     pub(crate) fn new(script: &[Task]) -> Self {
-        let mut process =
-            Self { task: 0, committed: 0, old: 0, scan: None, wait: None, unsure: None, job: Job::Idle };
+        let mut process = Self { task: 0, committed: 0, old: 0, scan: None, wait: None, unsure: None, job: Job::Idle };
         process.start(script.first().copied());
         process
     }
@@ -232,14 +231,12 @@ impl<'a> Steps<'a> {
     /// All that a listing may show. A listing in pages only begins at first, and there is nothing yet.
     pub(crate) fn list(&mut self, kind: Kind, read: bool, job: impl FnOnce() -> Job) -> Vec<Bits> {
         if self.actor.config.torn.contains(&kind) && !self.actor.tidies {
-            return match self.process.scan.take() {
-                Some(scan) => self.world.end(kind, scan, read).collect(),
-                None => {
-                    let process = Process { scan: Some(self.world.begin(kind)), ..self.process.clone() };
-                    self.go(("begins to list", 0), self.world, process, job());
-                    Vec::new()
-                }
+            let Some(scan) = self.process.scan.take() else {
+                let process = Process { scan: Some(self.world.begin(kind)), ..self.process.clone() };
+                self.go(("begins to list", 0), self.world, process, job());
+                return Vec::new();
             };
+            return self.world.end(kind, scan, read).collect();
         }
         self.world.end(kind, self.world.begin(kind), read).collect()
     }
@@ -267,7 +264,7 @@ impl<'a> Steps<'a> {
 
     /// What is too young to be deleted.
     pub(crate) fn young(&self, kind: Kind) -> Bits {
-        if self.actor.config.patient { self.world.unsure(kind) } else { 0 }
+        if self.has(Mutation::Impatience) { 0 } else { self.world.unsure(kind) }
     }
 
     /// Deletes the first of `todo`.

@@ -98,8 +98,8 @@ impl Steps<'_> {
                 run.answer(Answer::MarkPut(Slot::of(slot)));
                 self.prune_on(("P4 condemns", packs), world, process, run);
             }
-            Step::ListPacks if self.has(Mutation::PrunerChecksByTheOldListing) && !run.half => {
-                run.half = true;
+            Step::ListPacks if self.has(Mutation::PrunerChecksByTheOldListing) => {
+                run.answer(Answer::PacksListed);
                 self.prune_on(("P7 lists no packs", 0), world, process, run);
             }
             Step::ListPacks if run.half => {
@@ -259,8 +259,11 @@ impl Steps<'_> {
         loop {
             match run.machine.step().clone() {
                 Step::CopyLive(_) if run.missing == 0 && run.pack == 0 => {
-                    run.packs = 0;
-                    run.runs = 0;
+                    // Not needed any more; fewer states.
+                    if !self.has(Mutation::PrunerChecksByTheOldListing) {
+                        run.packs = 0;
+                        run.runs = 0;
+                    }
                     run.answer(Answer::Copied);
                 }
                 Step::Rescue { .. } if run.missing == 0 && run.pack == 0 => run.answer(Answer::Copied),

@@ -1,8 +1,13 @@
 //! Searches that take seconds.
 
 use crate::{
-    config::{Config, Task::*},
-    process::event::*,
+    config::{
+        Config,
+        Task::{AdoptNotes, Backup, Edit, Expire, Forget, ForgetOld, Prune},
+    },
+    process::event::{
+        ADOPTED, CLAIMED_TWICE, COMMITTED, DISTURBED, EXPIRED, FORGOTTEN, PRUNED, PRUNER_RESCUED, WRITER_RESCUED,
+    },
     search::safe,
     world::{Bits, Kind},
 };
@@ -17,10 +22,9 @@ pub(crate) const SAME: Bits = 0b011;
 #[test]
 fn writer_pruner_forgetter_expirer() {
     let happens = COMMITTED | WRITER_RESCUED | CLAIMED_TWICE | PRUNED | PRUNER_RESCUED | EXPIRED | FORGOTTEN;
-    for (name, needs, happens) in [
-        ("1 writer, 1 pruner, forgetter, expirer", OLD, happens),
-        ("1 writer of a new blob, 1 pruner, forgetter, expirer", NEW, happens),
-    ] {
+    for (name, needs) in
+        [("writer, pruner, forgetter, expirer", OLD), ("writer of a new blob, pruner, forgetter, expirer", NEW)]
+    {
         safe(Config {
             cleans_up: true,
             happens,
@@ -30,62 +34,72 @@ fn writer_pruner_forgetter_expirer() {
 }
 
 #[test]
-fn pruner_runs_twice() {
-    safe(Config::new("1 writer, 1 pruner twice, forgetter, expirer", &[&[Backup(NEW)], &[Prune, Prune], &[Forget(1)], &[Expire]]));
-}
-
-#[test]
-fn two_writers() {
-    safe(Config::new("2 writers of new blobs, 1 pruner, forgetter", &[&[Backup(NEW)], &[Backup(NEW)], &[Prune], &[Forget(1)]]));
-}
-
-#[test]
-fn two_pruners() {
-    safe(Config { rescues: 2, adopts: true, cleans_up: true, happens: ADOPTED, ..Config::new("2 pruners", &[&[Prune], &[Prune]]) });
-}
-
-#[test]
-fn writer_and_two_pruners() {
-    safe(Config { adopts: true, ..Config::new("1 writer, 2 pruners", &[&[Backup(NEW)], &[Prune], &[Prune]]) });
+fn pruners() {
+    let happens = PRUNED | PRUNER_RESCUED | ADOPTED;
+    let two = Config { rescues: 2, adopts: true, ..Config::new("2 pruners that adopt", &[&[Prune], &[Prune, Prune]]) };
+    safe(Config { cleans_up: true, happens, ..two });
+    let victims = Config {
+        victims: 3,
+        packs: &[0b001, 0b010],
+        runs: &[0b11],
+        cleans_up: true,
+        ..Config::new("writer, pruner of several victims, forgetter", &[&[Backup(NEW)], &[Prune], &[Forget(1)]])
+    };
+    safe(Config { happens: COMMITTED | PRUNED | WRITER_RESCUED | PRUNER_RESCUED, ..victims });
 }
 
 #[test]
 fn edits() {
     let edits: &[_] = &[Edit, ForgetOld, Edit, ForgetOld];
-    safe(Config { torn: &[Kind::Bodies], ..Config::new("two edits, 1 pruner, bodies in pages", &[edits, &[Prune]]) });
-    safe(Config { torn: &[Kind::Bodies], ..Config::new("two edits, 1 writer, 1 pruner, bodies in pages", &[edits, &[Backup(NEW)], &[Prune]]) });
-}
-
-#[test]
-fn delay() {
-    safe(Config { delayed: true, ..Config::new("1 writer, 1 pruner, L", &[&[Backup(NEW)], &[Prune]]) });
-    safe(Config { delayed: true, ..Config::new("1 writer, 1 pruner, forgetter, L", &[&[Backup(NEW)], &[Prune], &[Forget(1)]]) });
-    safe(Config { delayed: true, ..Config::new("2 pruners, L", &[&[Prune], &[Prune]]) });
-    safe(Config { delayed: true, ..Config::new("1 writer, 2 expirers, L", &[&[Backup(OLD)], &[Expire], &[AdoptNotes]]) });
+    let config = Config::new("2 edits, pruner; bodies in pages", &[edits, &[Prune]]);
+    let happens = COMMITTED | FORGOTTEN | WRITER_RESCUED | PRUNED | PRUNER_RESCUED;
+    safe(Config { torn: &[Kind::Bodies], cleans_up: true, happens, ..config });
 }
 
 #[test]
 fn merges() {
-    safe(Config { merges: true, packs: &[0b001, 0b010], runs: &[0b01, 0b10], ..Config::new("2 writers that merge, 1 pruner", &[&[Backup(NEW)], &[Backup(NEW)], &[Prune]]) });
+    let config = Config::new("writer that merges runs, pruner; L", &[&[Backup(NEW)], &[Prune]]);
+    let runs = Config { packs: &[0b001, 0b010], runs: &[0b01, 0b10], ..config };
+    let happens = COMMITTED | WRITER_RESCUED | PRUNED | PRUNER_RESCUED;
+    safe(Config { merges: true, delayed: true, cleans_up: true, happens, ..runs });
 }
 
 #[test]
-fn victims() {
-    safe(Config { victims: 3, packs: &[0b001, 0b010], runs: &[0b11], ..Config::new("1 writer, 1 pruner, several victims, forgetter", &[&[Backup(NEW)], &[Prune], &[Forget(1)]]) });
+fn visibility_delay() {
+    let late = |name, scripts: &[&[_]]| Config { delayed: true, cleans_up: true, ..Config::new(name, scripts) };
+    let happens = COMMITTED | WRITER_RESCUED | PRUNED | PRUNER_RESCUED;
+    safe(Config { happens, ..late("writer, pruner, forgetter; L", &[&[Backup(NEW)], &[Prune], &[Forget(1)]]) });
+    safe(Config { happens: PRUNED | PRUNER_RESCUED, ..late("2 pruners; L", &[&[Prune], &[Prune]]) });
+    let happens = COMMITTED | CLAIMED_TWICE | EXPIRED;
+    safe(Config { happens, ..late("writer, 2 expirers; L", &[&[Backup(OLD)], &[Expire], &[AdoptNotes]]) });
 }
 
 #[test]
-fn seals() {
-    safe(Config { one_seal: true, bodies: &[SAME, SAME], ..Config::new("2 forgetters of one seal, expirer, pruner", &[&[Forget(1)], &[Expire], &[Prune]]) });
-    safe(Config { one_seal: true, torn: &[Kind::Seals], bodies: &[SAME, SAME, SAME], ..Config::new("2 forgetters of one seal, expirer", &[&[Forget(1)], &[Forget(2)], &[Expire], &[AdoptNotes]]) });
+fn expiry() {
+    let config = Config::new("2 writers, 2 expirers", &[&[Backup(OLD)], &[Backup(OLD)], &[Expire], &[AdoptNotes]]);
+    safe(Config { cleans_up: true, happens: COMMITTED | CLAIMED_TWICE | EXPIRED, ..config });
 }
 
 #[test]
-fn lost() {
-    safe(Config { patient: true, lost: &[Kind::Packs, Kind::Bodies], ..Config::new("lost answers, 1 writer, 1 pruner, forgetter, expirer", &[&[Backup(NEW)], &[Prune], &[Forget(1)], &[Expire]]) });
-    safe(Config { patient: true, lost: &[Kind::Packs], adopts: true, ..Config::new("lost answers, 1 writer, 2 pruners", &[&[Backup(NEW)], &[Prune], &[Prune]]) });
-    }
+fn seals_for_several() {
+    let shared = |name, scripts: &[&[_]]| Config { one_seal: true, ..Config::new(name, scripts) };
+    let config = shared("forgetter of one of two, writer, pruner", &[&[Forget(1)], &[Backup(NEW)], &[Prune]]);
+    safe(Config { bodies: &[SAME, SAME], cleans_up: true, happens: FORGOTTEN | COMMITTED | PRUNED, ..config });
+    let config = shared(
+        "2 forgetters of a seal for three, 2 expirers; seals in pages",
+        &[&[Forget(1)], &[Forget(2)], &[Expire], &[AdoptNotes]],
+    );
+    let happens = FORGOTTEN | DISTURBED;
+    safe(Config { bodies: &[SAME, SAME, SAME], torn: &[Kind::Seals], cleans_up: true, happens, ..config });
+}
+
 #[test]
-fn lost2() {
-    safe(Config { patient: true, lost: &[Kind::Bodies], adopts: true, ..Config::new("lost answers, 1 writer, 2 expirers", &[&[Backup(OLD)], &[Expire], &[AdoptNotes]]) });
+fn lost_answers() {
+    let happens = COMMITTED | CLAIMED_TWICE | EXPIRED;
+    let config = Config::new("writer, 2 expirers; lost answers", &[&[Backup(OLD)], &[Expire], &[AdoptNotes]]);
+    safe(Config { lost: &[Kind::Bodies, Kind::Seals, Kind::Notes], cleans_up: true, happens, ..config });
+    let config = Config::new("writer, pruner, forgetter; lost answers", &[&[Backup(NEW)], &[Prune], &[Forget(1)]]);
+    let happens = COMMITTED | WRITER_RESCUED | PRUNED | PRUNER_RESCUED;
+    let lost = &[Kind::Packs, Kind::Runs, Kind::Bodies, Kind::Seals, Kind::Marks];
+    safe(Config { lost, happens, ..config });
 }

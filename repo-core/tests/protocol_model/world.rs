@@ -1,4 +1,4 @@
-//! The store of the model: six shelves of objects, each with the bits of what it is about.
+//! The store of the model: six kinds of objects, each with the bits of what it is about.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +16,7 @@ pub(crate) const fn bit(slot: u8) -> Bits {
 
 /// The numbers in a set.
 pub(crate) fn each(bits: Bits) -> impl Iterator<Item = u8> {
-    (0..Bits::BITS as u8).filter(move |slot| bits & bit(*slot) != 0)
+    (0..16).filter(move |slot| bits & bit(*slot) != 0)
 }
 
 /// Every subset, the empty one included.
@@ -44,7 +44,7 @@ pub(crate) const KINDS: usize = 6;
 
 /// Objects of one kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
-pub(crate) struct Shelf {
+pub(crate) struct Objects {
     about: [Bits; SLOTS],
     /// Was put, and may be gone.
     ever: Bits,
@@ -71,31 +71,31 @@ pub(crate) struct Unsettled([(Bits, Bits); KINDS]);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct World {
-    shelves: [Shelf; KINDS],
+    objects: [Objects; KINDS],
     /// Whether visibility takes its time.
     delayed: bool,
 }
 
 impl World {
     pub(crate) fn new(delayed: bool) -> Self {
-        Self { shelves: Default::default(), delayed }
+        Self { objects: Default::default(), delayed }
     }
 
-    fn shelf(&self, kind: Kind) -> &Shelf {
-        &self.shelves[kind as usize]
+    fn of(&self, kind: Kind) -> &Objects {
+        &self.objects[kind as usize]
     }
 
-    fn shelf_mut(&mut self, kind: Kind) -> &mut Shelf {
-        &mut self.shelves[kind as usize]
+    fn of_mut(&mut self, kind: Kind) -> &mut Objects {
+        &mut self.objects[kind as usize]
     }
 
     /// Puts a new object into one of these slots, which are one process's own: so a name depends on who puts what, and not on who
     /// is faster. `None` when the model is too small for one more.
     pub(crate) fn put(&mut self, kind: Kind, about: Bits, slots: Bits) -> Option<u8> {
-        let shelf = self.shelf_mut(kind);
-        let slot = each(slots & !shelf.ever).next()?;
-        shelf.about[slot as usize] = about;
-        shelf.ever |= bit(slot);
+        let all = self.of_mut(kind);
+        let slot = each(slots & !all.ever).next()?;
+        all.about[slot as usize] = about;
+        all.ever |= bit(slot);
         self.put_again(kind, slot);
         Some(slot)
     }
@@ -103,42 +103,42 @@ impl World {
     /// Puts the same bytes under the same name.
     pub(crate) fn put_again(&mut self, kind: Kind, slot: u8) {
         let delayed = self.delayed;
-        let shelf = self.shelf_mut(kind);
-        if delayed && shelf.here & bit(slot) == 0 {
-            shelf.fresh |= bit(slot);
+        let all = self.of_mut(kind);
+        if delayed && all.here & bit(slot) == 0 {
+            all.fresh |= bit(slot);
         }
-        shelf.here |= bit(slot);
-        shelf.fading &= !bit(slot);
-        shelf.unsure &= !bit(slot);
+        all.here |= bit(slot);
+        all.fading &= !bit(slot);
+        all.unsure &= !bit(slot);
     }
 
     /// The answer of a put was lost.
     pub(crate) fn lose(&mut self, kind: Kind, slot: u8) {
-        self.shelf_mut(kind).unsure |= bit(slot);
+        self.of_mut(kind).unsure |= bit(slot);
     }
 
     pub(crate) fn unsure(&self, kind: Kind) -> Bits {
-        self.shelf(kind).unsure
+        self.of(kind).unsure
     }
 
     pub(crate) fn delete(&mut self, kind: Kind, slot: u8) {
         let delayed = self.delayed;
-        let shelf = self.shelf_mut(kind);
-        if delayed && shelf.here & bit(slot) != 0 {
-            shelf.fading |= bit(slot);
+        let all = self.of_mut(kind);
+        if delayed && all.here & bit(slot) != 0 {
+            all.fading |= bit(slot);
         }
-        shelf.here &= !bit(slot);
-        shelf.fresh &= !bit(slot);
+        all.here &= !bit(slot);
+        all.fresh &= !bit(slot);
     }
 
     /// What is really there.
     pub(crate) fn here(&self, kind: Kind) -> Bits {
-        self.shelf(kind).here
+        self.of(kind).here
     }
 
     /// All that these objects are about together, be they still there or not: they never change.
     pub(crate) fn about(&self, kind: Kind, slots: Bits) -> Bits {
-        each(slots).fold(0, |all, slot| all | self.shelf(kind).about[slot as usize])
+        each(slots).fold(0, |all, slot| all | self.of(kind).about[slot as usize])
     }
 
     /// Those of `slots` that are about any of `what`.
@@ -148,37 +148,37 @@ impl World {
 
     /// The beginning of a listing that takes its time.
     pub(crate) fn begin(&self, kind: Kind) -> Scan {
-        let shelf = self.shelf(kind);
-        Scan { certain: shelf.here & !shelf.fresh, possible: shelf.here | shelf.fading, ever: shelf.ever }
+        let all = self.of(kind);
+        Scan { certain: all.here & !all.fresh, possible: all.here | all.fading, ever: all.ever }
     }
 
     /// What a listing may show that ends now. With `read`, what is gone when it ends is left out.
     pub(crate) fn end(&self, kind: Kind, scan: Scan, read: bool) -> impl Iterator<Item = Bits> + use<> {
-        let shelf = self.shelf(kind);
-        let certain = scan.certain & shelf.here;
-        let mut possible = (scan.possible | (shelf.ever & !scan.ever)) & !certain;
+        let all = self.of(kind);
+        let certain = scan.certain & all.here;
+        let mut possible = (scan.possible | (all.ever & !scan.ever)) & !certain;
         if read {
-            possible &= shelf.here | shelf.fading;
+            possible &= all.here | all.fading;
         }
         subsets(possible).map(move |more| certain | more)
     }
 
     pub(crate) fn unsettled(&self) -> Option<Unsettled> {
-        let unsettled = self.shelves.map(|shelf| (shelf.fresh, shelf.fading));
+        let unsettled = self.objects.map(|all| (all.fresh, all.fading));
         unsettled.iter().any(|pair| *pair != (0, 0)).then_some(Unsettled(unsettled))
     }
 
     pub(crate) fn settle(&mut self, unsettled: &Unsettled) {
-        for (shelf, (fresh, fading)) in self.shelves.iter_mut().zip(unsettled.0) {
-            shelf.fresh &= !fresh;
-            shelf.fading &= !fading;
+        for (all, (fresh, fading)) in self.objects.iter_mut().zip(unsettled.0) {
+            all.fresh &= !fresh;
+            all.fading &= !fading;
         }
     }
 
     /// What a look for one object may find.
     pub(crate) fn find(&self, kind: Kind, slot: u8) -> &'static [bool] {
-        let shelf = self.shelf(kind);
-        match (shelf.here & bit(slot) != 0, (shelf.fresh | shelf.fading) & bit(slot) != 0) {
+        let all = self.of(kind);
+        match (all.here & bit(slot) != 0, (all.fresh | all.fading) & bit(slot) != 0) {
             (_, true) => &[true, false],
             (true, false) => &[true],
             (false, false) => &[false],
@@ -195,15 +195,16 @@ impl World {
         self.about(Kind::Seals, self.here(Kind::Seals)) & self.here(Kind::Bodies)
     }
 
-    /// Whether all backups have all their blobs in packs that are there and in the index.
+    /// Whether all backups have all their blobs in packs that every listing shows, by index runs that every listing shows.
     pub(crate) fn is_whole(&self) -> bool {
-        let usable = self.here(Kind::Packs) & self.indexed();
+        let visible = |kind| self.here(kind) & !self.of(kind).fresh;
+        let usable = visible(Kind::Packs) & self.about(Kind::Runs, visible(Kind::Runs));
         self.about(Kind::Bodies, self.committed()) & !self.about(Kind::Packs, usable) == 0
     }
 
     /// How many objects of each kind there are, or were.
     pub(crate) fn counts(&self) -> [u32; KINDS] {
-        self.shelves.map(|shelf| shelf.ever.count_ones())
+        self.objects.map(|all| all.ever.count_ones())
     }
 
     /// The same world, everything visible, with room for more: without the slots of what is gone and named by nothing.

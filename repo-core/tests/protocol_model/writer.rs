@@ -37,8 +37,7 @@ impl Steps<'_> {
         if run.edits && run.needs == 0 {
             run.needs = world.about(Kind::Bodies, bit(process.committed));
         }
-        let unchecked = self.has(Mutation::WriterChecksNothing)
-            || run.edits && self.has(Mutation::EditorChecksNothing);
+        let unchecked = self.has(Mutation::WriterChecksNothing) || run.edits && self.has(Mutation::EditorChecksNothing);
         match run.machine.step().clone() {
             Step::ListIndex => {
                 for runs in self.list(Kind::Runs, true, same) {
@@ -164,7 +163,11 @@ impl Steps<'_> {
             run.found |= run.pack;
             run.known |= run.pack;
             run.pack = 0;
-            self.write_on(("W3 puts a run for", names), world, self.process.clone(), run);
+            let mut process = self.process.clone();
+            if run.merged != 0 {
+                self.wait(Wait::Merge, &world, &mut process);
+            }
+            self.write_on(("W3 puts a run for", names), world, process, run);
         } else {
             let mut todo = run.merged;
             let (world, deleted) = self.delete(Kind::Runs, &mut todo);
