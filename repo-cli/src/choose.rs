@@ -5,7 +5,7 @@ use repo_core::{
     error::Error,
     id::{BlobId, SnapshotId},
     repository::{Repository, reader::BlobReader},
-    snapshot::{Listing, Snapshot, select::Filter},
+    snapshot::{self, Listing, Snapshot, select::Filter},
     tree::{
         name::escape,
         node::{Node, NodeKind},
@@ -105,6 +105,9 @@ pub(crate) fn choose(repository: &Repository, output: &Output, query: &str, filt
     let listing = listing(repository, output)?;
     let (id, snapshot) = match listing.find(name, filter) {
         Ok(found) => found.clone(),
+        Err(Error::NoSnapshot { .. }) if listing.find_unfinished(name).is_some() => {
+            unfinished(repository, output, &listing, name)?
+        }
         // A backup that is not there may be one that cannot be read.
         Err(Error::NoSnapshot { .. }) if !listing.damaged.is_empty() => {
             return Err(Failure::with_code(
@@ -119,6 +122,24 @@ pub(crate) fn choose(repository: &Repository, output: &Output, query: &str, filt
         Err(error) => return Err(error.into()),
     };
     Ok(Chosen { id, snapshot, path: path.to_owned() })
+}
+
+/// A snapshot that its backup has not finished, for those who know what they ask for: its id is not in any list of snapshots.
+fn unfinished(
+    repository: &Repository,
+    output: &Output,
+    listing: &Listing,
+    name: &str,
+) -> Result<(SnapshotId, Snapshot)> {
+    let none = || Error::NoSnapshot { query: name.to_owned() };
+    let id = listing.find_unfinished(name).ok_or_else(none)?;
+    let snapshot = snapshot::load(repository, &id)?;
+    output.warning(&format!(
+        "snapshot {} is UNFINISHED: its backup is at work or was cut short. What it had not come to is missing, files that were being \
+         read end where it was, and nobody has checked that all of the rest is there",
+        id.short()
+    ));
+    Ok((id, snapshot))
 }
 
 impl Chosen {

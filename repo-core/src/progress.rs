@@ -24,6 +24,9 @@ pub trait Progress: Send + Sync {
     /// One item is finished, with what became of it.
     fn item(&self, _path: &[u8], _outcome: Outcome, _bytes: u64) {}
 
+    /// A backup has claimed what it has finished: one that is cut short now goes on from here when it is run again.
+    fn checkpoint(&self) {}
+
     /// One item could not be handled; the operation goes on without it.
     fn problem(&self, _problem: &Problem) {}
 

@@ -99,6 +99,10 @@ pub(crate) struct BackupArgs {
     #[arg(long, help_heading = "Changes")]
     ignore_inode: bool,
 
+    /// Note so often what is finished, so that the next backup goes on from there if this one is cut short: 90s, 10m, 1h; 0 for never
+    #[arg(long, value_name = "DURATION", default_value = "10m", value_parser = seconds)]
+    checkpoint_every: u64,
+
     /// Store when files were read last
     #[arg(long)]
     with_atime: bool,
@@ -123,6 +127,22 @@ pub(crate) struct BackupArgs {
 /// What is told when there is no snapshot.
 const NO_SNAPSHOT: &str =
     "no snapshot was made; earlier ones are as they were, and what was stored is used by the next backup";
+
+/// What is told when there is no snapshot, and a checkpoint.
+const GOES_ON: &str = "no snapshot was made; earlier ones are as they were, and the next backup goes on from here";
+
+/// A number of seconds, also written with a unit.
+fn seconds(text: &str) -> std::result::Result<u64, String> {
+    let (number, unit_seconds) = match text.char_indices().last() {
+        Some((at, 's')) => (&text[..at], 1),
+        Some((at, 'm')) => (&text[..at], 60),
+        Some((at, 'h')) => (&text[..at], 3600),
+        Some((at, 'd')) => (&text[..at], 24 * 3600),
+        _ => (text, if text == "0" { 1 } else { 0 }),
+    };
+    let number = number.parse::<u64>().ok().filter(|_| unit_seconds > 0);
+    number.and_then(|number| number.checked_mul(unit_seconds)).ok_or_else(|| "write it as 90s, 10m or 1h, or 0".into())
+}
 
 impl BackupArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Ending> {
@@ -153,14 +173,17 @@ impl BackupArgs {
         };
         let display = Display::begin(Work::Backup, context);
         let result = backup(&repository, &*source, &options, display.meter(), &context.cancel);
-        let seconds = display.seconds();
+        let (seconds, claimed) = (display.seconds(), display.meter().checkpoints() > 0);
         drop(display);
         // Ends a command that is still at work, before the user is told how it ended.
         drop(source);
         let report = match result {
             Ok(report) => report,
             // What ended a stream was the user.
-            Err(_) if context.cancel.is_cancelled() => return Err(Failure::from(Error::Cancelled).state(NO_SNAPSHOT)),
+            Err(_) if context.cancel.is_cancelled() => {
+                let state = if claimed { GOES_ON } else { NO_SNAPSHOT };
+                return Err(Failure::from(Error::Cancelled).state(state));
+            }
             Err(error) => return Err(explained(error)),
         };
         self.tell(context, &report, seconds);
@@ -229,6 +252,7 @@ impl BackupArgs {
                 (threads, _) => threads,
             },
             note: Some(session_note("backup")),
+            checkpoint_every_seconds: self.checkpoint_every,
             count_ahead: !(self.no_scan || self.stdin || self.stdin_from_command),
             host,
             user,
@@ -274,7 +298,11 @@ impl BackupArgs {
         }
         match &report.parent {
             Some(parent) => output.detail(&format!("changes since snapshot {}", parent.short())),
-            None => output.detail("no earlier snapshot of this: everything was read"),
+            None if report.unfinished.is_empty() => output.detail("no earlier snapshot of this: everything was read"),
+            None => {}
+        }
+        if !report.unfinished.is_empty() {
+            output.say("went on from where a backup was cut short");
         }
         let line = |name: &str, new: u64, changed: u64, unmodified: u64| {
             let count = size::count;

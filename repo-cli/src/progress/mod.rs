@@ -62,6 +62,7 @@ pub(crate) struct Meter {
     done_files: AtomicU64,
     done_bytes: AtomicU64,
     problems: AtomicU64,
+    checkpoints: AtomicU64,
     /// What is being worked on, if anybody shows it.
     current: Option<Mutex<Vec<u8>>>,
 }
@@ -112,6 +113,11 @@ impl Meter {
             problems: get(&self.problems),
             current: self.current.as_ref().map(|current| locked(current).clone()).unwrap_or_default(),
         }
+    }
+
+    /// How often what was finished has been claimed.
+    pub(crate) fn checkpoints(&self) -> u64 {
+        self.checkpoints.load(Ordering::Relaxed)
     }
 
     /// Seconds since the work began.
@@ -171,6 +177,10 @@ impl Progress for Meter {
         } else {
             self.output.say(&format!("{action:9}  {}", escape(path)));
         }
+    }
+
+    fn checkpoint(&self) {
+        self.checkpoints.fetch_add(1, Ordering::Relaxed);
     }
 
     fn problem(&self, problem: &Problem) {
@@ -238,6 +248,7 @@ impl Display {
             done_files: AtomicU64::new(0),
             done_bytes: AtomicU64::new(0),
             problems: AtomicU64::new(0),
+            checkpoints: AtomicU64::new(0),
             current: shows_current.then(Mutex::default),
         });
         let ended = Arc::new((Mutex::new(false), Condvar::new()));

@@ -1,12 +1,17 @@
 //! Directories being put together: entries come in any order and are stored in theirs, bottom up.
 
 use std::{
-    collections::VecDeque,
-    sync::{Arc, Mutex, PoisonError},
+    collections::{BTreeMap, VecDeque},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use crate::{
-    backup::{engine::Engine, metadata::metadata},
+    backup::{
+        earlier::Before,
+        engine::Engine,
+        metadata::{metadata, to_be_read_again},
+        partial::Unfinished,
+    },
     error::Result,
     id::BlobId,
     progress::Outcome,
@@ -25,7 +30,7 @@ pub(super) struct OpenDirectory {
     /// The directory in the source.
     pub(super) source: Arc<dyn Directory>,
     /// What it was in the parent snapshot.
-    pub(super) before: Option<Node>,
+    before: Option<Node>,
     state: Mutex<State>,
 }
 
@@ -44,6 +49,8 @@ struct State {
     /// How many positions there are, once the listing is done.
     positions: Option<usize>,
     writer: Option<DirectoryWriter>,
+    /// Directories and large files at positions for which nothing has come yet.
+    unfinished: BTreeMap<usize, Unfinished>,
 }
 
 /// What has come for a position.
@@ -57,6 +64,7 @@ enum Position {
 
 impl State {
     fn put(&mut self, position: usize, entry: Option<Entry>) {
+        self.unfinished.remove(&position);
         let place = position.saturating_sub(self.stored);
         if self.waiting.len() <= place {
             self.waiting.resize_with(place + 1, || Position::Waiting);
@@ -75,10 +83,68 @@ pub(super) struct FinishedRoot {
 }
 
 impl OpenDirectory {
-    pub(super) fn new(above: Option<Above>, source: Arc<dyn Directory>, before: Option<Node>) -> Arc<Self> {
-        let state =
-            State { stored: 0, waiting: VecDeque::new(), positions: None, writer: Some(DirectoryWriter::default()) };
-        Arc::new(Self { above, source, before, state: Mutex::new(state) })
+    pub(super) fn new(above: Option<Above>, source: Arc<dyn Directory>, before: Before) -> Arc<Self> {
+        let state = State {
+            stored: 0,
+            waiting: VecDeque::new(),
+            positions: None,
+            writer: Some(DirectoryWriter::default()),
+            unfinished: BTreeMap::new(),
+        };
+        let directory = Arc::new(Self { above, source, before: before.parent, state: Mutex::new(state) });
+        if let Some(above) = &directory.above {
+            above.directory.begin(above.position, Unfinished::Directory(Arc::downgrade(&directory)));
+        }
+        directory
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Says what is being worked on for a position, so that what of it is finished can be seen.
+    pub(super) fn begin(&self, position: usize, unfinished: Unfinished) {
+        self.lock().unfinished.insert(position, unfinished);
+    }
+
+    /// What is being worked on.
+    pub(super) fn unfinished(&self) -> Vec<(usize, Unfinished)> {
+        self.lock().unfinished.iter().map(|(position, unfinished)| (*position, unfinished.clone())).collect()
+    }
+
+    /// The directory as far as it has come, with `entries` where nothing has come yet. `None` once it is complete.
+    pub(super) fn so_far(
+        &self,
+        engine: &Engine<'_>,
+        entries: &BTreeMap<usize, Entry>,
+    ) -> Result<Option<(BlobId, Totals)>> {
+        let state = self.lock();
+        let Some(mut writer) = state.writer.clone() else { return Ok(None) };
+        let end = state.stored + state.waiting.len();
+        for (position, waiting) in (state.stored..).zip(&state.waiting) {
+            let entry = match waiting {
+                Position::Entry(entry) => Some(entry),
+                Position::Waiting => entries.get(&position),
+                Position::Nothing => None,
+            };
+            entry.into_iter().try_for_each(|entry| writer.push(entry, engine.session))?;
+        }
+        drop(state);
+        entries.range(end..).try_for_each(|(_, entry)| writer.push(entry, engine.session))?;
+        Ok(Some(writer.finish(engine.session)?))
+    }
+
+    /// The directory's own metadata, for the time being.
+    pub(super) fn metadata_so_far(&self, engine: &Engine<'_>) -> Metadata {
+        let xattrs = self.source.own_xattrs().unwrap_or_default();
+        to_be_read_again(metadata(&self.source.stat(), xattrs, engine.options.with_atime))
+    }
+
+    /// The entry for what [`Self::so_far`] has made of it. The root has none.
+    pub(super) fn entry_so_far(&self, engine: &Engine<'_>, tree: BlobId, totals: Totals) -> Option<Entry> {
+        let name = self.above.as_ref()?.name.clone();
+        let kind = NodeKind::Directory { tree, totals };
+        Some(Entry { name, node: Node { kind, metadata: self.metadata_so_far(engine) } })
     }
 
     /// Gives an entry its position, or says that there is none for it.
@@ -108,7 +174,7 @@ impl OpenDirectory {
 
     /// The tree and totals, if the directory is complete now.
     fn change(&self, engine: &Engine<'_>, change: impl FnOnce(&mut State)) -> Result<Option<(BlobId, Totals)>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         change(&mut state);
         while !matches!(state.waiting.front(), None | Some(Position::Waiting)) {
             state.stored += 1;

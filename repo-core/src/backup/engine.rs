@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Mutex, PoisonError,
+        Arc, Mutex, OnceLock, PoisonError,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -13,24 +13,24 @@ use crate::{
     backup::{
         BackupOptions,
         assembly::{FinishedRoot, OpenDirectory},
+        checkpoint::Checkpoints,
         count,
+        earlier::{Before, Earlier, EntriesBefore},
         file::{FileJob, FileWorker},
         large::{LargeFile, Segment},
         queue::{Queue, Stage},
         scan::{NewDirectory, Scan},
         tally::Tally,
     },
+    blob::BlobKind,
     chunker::Chunker,
     error::{Error, Result},
-    id::BlobId,
+    id::SnapshotId,
     progress::{Cancel, Problem, Progress},
-    repository::{reader::BlobReader, session::Session},
-    snapshot::{Snapshot, Summary},
+    repository::{frames::FrameWriter, reader::BlobReader, session::Session},
+    snapshot::Summary,
     source::{OwnerNames, Severity, Source, SourceError, Stat},
-    tree::{
-        directory::DirectoryEntries,
-        node::{Metadata, Totals},
-    },
+    time::Timestamp,
 };
 
 /// Something a thread can do.
@@ -60,7 +60,13 @@ pub(super) struct Engine<'a> {
     pub(super) tally: Tally,
     /// Buffers for parts of large files, to be used again.
     pub(super) buffers: Mutex<Vec<Vec<u8>>>,
-    parent: Option<&'a Snapshot>,
+    /// Where new blobs are gathered, for each thread.
+    pub(super) frames: Vec<Mutex<FrameWriter<'a>>>,
+    pub(super) earlier: &'a Earlier,
+    pub(super) checkpoints: Checkpoints,
+    /// The root, while it is being put together.
+    pub(super) top: OnceLock<Arc<OpenDirectory>>,
+    started: Timestamp,
     root: Mutex<Option<FinishedRoot>>,
     owners: Mutex<(BTreeSet<u32>, BTreeSet<u32>)>,
     last_owner: AtomicU64,
@@ -69,13 +75,12 @@ pub(super) struct Engine<'a> {
 
 /// What came of it.
 pub(super) struct EngineOutcome {
-    pub(super) tree: BlobId,
-    pub(super) totals: Totals,
-    pub(super) root: Option<Metadata>,
+    pub(super) root: FinishedRoot,
     pub(super) owners: OwnerNames,
     pub(super) summary: Summary,
     pub(super) problems: Vec<Problem>,
-    pub(super) problem_count: u64,
+    /// Superseded by what is committed.
+    pub(super) checkpoint: Option<SnapshotId>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
@@ -89,13 +94,17 @@ impl<'a> Engine<'a> {
         reader: &'a BlobReader,
         source: &'a dyn Source,
         options: &'a BackupOptions,
-        parent: Option<&'a Snapshot>,
+        earlier: &'a Earlier,
         progress: &'a dyn Progress,
         cancel: &'a Cancel,
     ) -> Result<Self> {
         let repository = session.repository();
         let chunker = Chunker::new(repository.config().parameters.chunker, &repository.keys().gear_table())
             .map_err(|error| Error::Invalid(error.to_string()))?;
+        let started = repository.runtime().now();
+        let threads = options
+            .threads
+            .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, std::num::NonZero::get) + 1);
         Ok(Self {
             session,
             reader,
@@ -107,7 +116,11 @@ impl<'a> Engine<'a> {
             queue: Queue::new(),
             tally: Tally::default(),
             buffers: Mutex::default(),
-            parent,
+            frames: (0..threads.max(1)).map(|_| Mutex::new(session.frame_writer(BlobKind::Data))).collect(),
+            earlier,
+            checkpoints: Checkpoints::new(options.checkpoint_every_seconds, started.seconds()),
+            top: OnceLock::new(),
+            started,
             root: Mutex::new(None),
             owners: Mutex::default(),
             last_owner: AtomicU64::new(u64::MAX),
@@ -118,59 +131,81 @@ impl<'a> Engine<'a> {
     /// Reads the whole source and stores it; the tree is complete then, and nothing is committed.
     pub(super) fn run(self) -> Result<EngineOutcome> {
         let root = self.source.root().map_err(|error| Error::Source(error.to_string()))?;
-        let before = self.parent.and_then(|parent| DirectoryEntries::open(self.reader, &parent.tree).ok());
-        let directory = OpenDirectory::new(None, root, None);
-        self.list(directory, before)?;
+        let directory = OpenDirectory::new(None, root, Before::default());
+        let _ = self.top.set(Arc::clone(&directory));
+        self.list(directory, EntriesBefore::root(self.reader, self.earlier))?;
 
-        let threads = self
-            .options
-            .threads
-            .unwrap_or_else(|| std::thread::available_parallelism().map_or(2, std::num::NonZero::get) + 1);
         std::thread::scope(|scope| {
             if self.options.count_ahead {
                 scope.spawn(|| count::count(self.source, self.progress, &|| self.queue.is_stopped()));
             }
-            let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(|| self.work())).collect();
+            if self.wants_checkpoints() {
+                scope.spawn(|| self.keep_checkpoints());
+            }
+            let workers: Vec<_> = self.frames.iter().map(|frames| scope.spawn(|| self.work(frames))).collect();
             for worker in workers {
                 // Whatever panics in it is caught and told of by itself.
                 let _ = worker.join();
             }
             self.queue.stop();
+            self.checkpoints.stop();
         });
 
         if let Some(failure) = lock(&self.failure).take() {
             return Err(match failure {
                 Error::Poisoned => self.session.take_failure().unwrap_or(Error::Poisoned),
+                Error::Cancelled => self.cancelled(),
                 failure => failure,
             });
         }
-        self.cancel.check()?;
+        self.cancel.check().map_err(|_| self.cancelled())?;
         self.source.finish().map_err(|error| Error::Source(error.to_string()))?;
         for problem in self.source.problems() {
             self.tally.source_problem(problem, self.progress);
         }
-        let Some(root) = self.root.into_inner().unwrap_or_else(PoisonError::into_inner) else {
+        let Some(root) = lock(&self.root).take() else {
             return Err(Error::Invalid("the backup ended without a root; this is a bug".into()));
         };
-        let (users, groups) = self.owners.into_inner().unwrap_or_else(PoisonError::into_inner);
-        let owners =
-            self.source.owner_names(&users.into_iter().collect::<Vec<_>>(), &groups.into_iter().collect::<Vec<_>>());
-        let (summary, problems, problem_count) = self.tally.finish();
         Ok(EngineOutcome {
-            tree: root.tree,
-            totals: root.totals,
-            root: Some(root.metadata),
-            owners,
-            summary,
-            problems,
-            problem_count,
+            root,
+            owners: self.owner_names(),
+            summary: self.summary(),
+            checkpoint: self.checkpoints.last(),
+            problems: self.tally.problems(),
         })
     }
 
+    /// The user has ended it: what is done is claimed, for the next run to go on from there.
+    fn cancelled(&self) -> Error {
+        if self.wants_checkpoints() && !self.session.has_failed() {
+            // What fails here costs the next run some work, no more.
+            if self.checkpoint(&|| true).unwrap_or(false) {
+                self.progress.checkpoint();
+            }
+        }
+        Error::Cancelled
+    }
+
+    /// What was done until now.
+    pub(super) fn summary(&self) -> Summary {
+        let ended = self.session.repository().runtime().now();
+        Summary { started: self.started, ended, ..self.tally.summary() }
+    }
+
+    /// Names of the owners of everything that was met until now.
+    pub(super) fn owner_names(&self) -> OwnerNames {
+        let (users, groups) = {
+            let owners = lock(&self.owners);
+            (owners.0.iter().copied().collect::<Vec<_>>(), owners.1.iter().copied().collect::<Vec<_>>())
+        };
+        self.source.owner_names(&users, &groups)
+    }
+
     /// Life of a thread.
-    fn work(&self) {
-        let mut worker = FileWorker::new(self);
+    fn work(&self, frames: &Mutex<FrameWriter<'a>>) {
+        let mut worker = FileWorker::new(self, frames);
         while let Some(task) = self.queue.next() {
+            self.tick();
             let result =
                 catch_unwind(AssertUnwindSafe(|| self.cancel.check().and_then(|()| self.step(task, &mut worker))));
             self.note(
@@ -192,7 +227,7 @@ impl<'a> Engine<'a> {
     }
 
     /// Remembers a failure and stops everything.
-    fn note(&self, result: Result<()>) {
+    pub(super) fn note(&self, result: Result<()>) {
         if let Err(error) = result {
             let mut failure = lock(&self.failure);
             // "Poisoned" says that somebody else knows more.

@@ -1,6 +1,6 @@
 //! Reading files: cutting, hashing, and storing what is new.
 
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
     backup::{
@@ -57,6 +57,14 @@ impl FileJob {
         self.directory.put(engine, self.position, Some(Entry { name: self.name, node }))
     }
 
+    /// The entry of a file of which only this much has been read. The next backup reads it again.
+    pub(super) fn so_far(&self, engine: &Engine<'_>, content: ContentWriter) -> Result<Option<Entry>> {
+        let (content, size_bytes) = content.finish(engine.session)?;
+        let metadata = to_be_read_again(metadata(&self.stat, Vec::new(), engine.options.with_atime));
+        let node = Node { kind: NodeKind::File { size_bytes, content }, metadata };
+        Ok((size_bytes > 0).then(|| Entry { name: self.name.clone(), node }))
+    }
+
     /// Leaves the file out and tells why.
     pub(super) fn fail(self, engine: &Engine<'_>, error: SourceError) -> Result<()> {
         engine.source_error(error)?;
@@ -81,22 +89,29 @@ impl FileJob {
 /// What a thread keeps for reading files.
 pub(super) struct FileWorker<'e, 'a> {
     engine: &'e Engine<'a>,
-    frames: FrameWriter<'a>,
+    /// Where its new blobs are gathered.
+    frames: &'e Mutex<FrameWriter<'a>>,
     buffer: Vec<u8>,
 }
 
 impl<'e, 'a> FileWorker<'e, 'a> {
-    pub(super) fn new(engine: &'e Engine<'a>) -> Self {
-        Self { engine, frames: engine.session.frame_writer(BlobKind::Data), buffer: Vec::new() }
+    pub(super) fn new(engine: &'e Engine<'a>, frames: &'e Mutex<FrameWriter<'a>>) -> Self {
+        Self { engine, frames, buffer: Vec::new() }
+    }
+
+    fn frames(&self) -> MutexGuard<'e, FrameWriter<'a>> {
+        self.frames.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Stores what is left in the thread's frame.
-    pub(super) fn finish(mut self) -> Result<()> {
-        self.frames.flush()
+    pub(super) fn finish(self) -> Result<()> {
+        self.frames().flush()
     }
 
     /// Reads a file. One that turns out large is handed on.
     pub(super) fn file(&mut self, job: FileJob) -> Result<()> {
+        self.engine.cancel.check()?;
+        self.engine.tick();
         let mut reader = match job.directory.source.file(&job.name, &job.stat) {
             Ok(reader) => reader,
             Err(error) => return job.fail(self.engine, error),
@@ -155,9 +170,12 @@ impl<'e, 'a> FileWorker<'e, 'a> {
             return Ok(None);
         }
         let blob = self.engine.session.repository().keys().blob_id(BlobKind::Data, chunk);
+        // Locked before it is claimed: whoever has seen it claimed, and then empties all threads' frames, has it.
+        let mut frames = self.frames();
         if self.engine.session.claim(BlobKind::Data, &blob) {
-            self.frames.add(blob, chunk)?;
+            frames.add(blob, chunk)?;
         }
+        drop(frames);
         debug_assert!(chunk.len() <= limits::BLOB_BYTES_MAX, "the chunker's parameters are bounded");
         Ok(Some(Piece::Data { blob, length_bytes: u32::try_from(chunk.len()).unwrap_or(u32::MAX) }))
     }

@@ -9,13 +9,14 @@ use crate::{
     backup::{
         engine::{Engine, Task},
         file::FileJob,
+        partial::Unfinished,
         queue::Stage,
     },
     error::Result,
     source::{FileReader, Part, SourceError, Stat},
     tree::{
         content::ContentWriter,
-        node::{Piece, Xattr},
+        node::{Entry, Piece, Xattr},
     },
 };
 
@@ -57,8 +58,11 @@ struct State {
 
 impl LargeFile {
     pub(super) fn new(job: FileJob, reader: Box<dyn FileReader>, content: ContentWriter, beginning: Vec<u8>) -> Self {
+        let (directory, position) = (Arc::clone(&job.directory), job.position);
         let state = State { open: Some((job, content)), next: 0, waiting: BTreeMap::new(), end: None, bytes: 0 };
-        Self { reader, buffer: beginning, segments: 0, shared: Arc::new(Pieces { state: Mutex::new(state) }) }
+        let shared = Arc::new(Pieces { state: Mutex::new(state) });
+        directory.begin(position, Unfinished::File(Arc::downgrade(&shared)));
+        Self { reader, buffer: beginning, segments: 0, shared }
     }
 
     fn take_number(&mut self) -> u64 {
@@ -157,6 +161,15 @@ impl Pieces {
     /// Says how many segments there are and what the file is.
     fn close(&self, engine: &Engine<'_>, end: (u64, Stat, Vec<Xattr>)) -> Result<()> {
         self.change(engine, |state| state.end = Some(end))
+    }
+
+    /// The file as far as its pieces have come together without a gap; nothing if that is nowhere.
+    pub(super) fn so_far(&self, engine: &Engine<'_>) -> Result<Option<Entry>> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match &state.open {
+            Some((job, content)) => job.so_far(engine, content.clone()),
+            None => Ok(None),
+        }
     }
 
     /// Leaves the file out.

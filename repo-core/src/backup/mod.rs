@@ -24,20 +24,24 @@ use crate::{
         reader::{BlobReader, CACHE_BYTES},
         session::{Added, Session, SessionOptions},
     },
-    snapshot::{Listing, Protection, Snapshot, Summary},
+    snapshot::{Protection, Snapshot, Summary},
     source::Source,
     store::{ObjectName, Place},
     time::Timestamp,
-    tree::node::{Extension, Totals},
+    tree::node::Totals,
 };
 
 mod adopt;
 mod assembly;
+mod body;
+mod checkpoint;
 mod count;
+mod earlier;
 mod engine;
 mod file;
 mod large;
 mod metadata;
+mod partial;
 mod queue;
 mod rescue;
 mod reuse;
@@ -45,6 +49,8 @@ mod scan;
 mod tally;
 
 use adopt::Known;
+use body::{body, identity};
+use earlier::Earlier;
 use engine::Engine;
 
 /// Which snapshot to look for changes against.
@@ -58,6 +64,9 @@ pub enum Parent {
     /// This one.
     Snapshot(SnapshotId),
 }
+
+/// Seconds between two checkpoints, unless said otherwise.
+pub const CHECKPOINT_EVERY_SECONDS: u64 = 600;
 
 /// How to back up.
 pub struct BackupOptions {
@@ -101,6 +110,8 @@ pub struct BackupOptions {
     pub threads: Option<usize>,
     /// Who works here; `None` leaves no note.
     pub note: Option<SessionNote>,
+    /// Claim what is finished so often, so that the next backup goes on from there if this one is cut short; never if that is zero.
+    pub checkpoint_every_seconds: u64,
     /// Count what there is beforehand, in a thread of its own, so that progress can tell how much is left.
     pub count_ahead: bool,
 }
@@ -131,6 +142,7 @@ impl BackupOptions {
             level: Level::AUTO,
             threads: None,
             note: None,
+            checkpoint_every_seconds: CHECKPOINT_EVERY_SECONDS,
             count_ahead: false,
         }
     }
@@ -143,6 +155,8 @@ pub struct BackupReport {
     pub snapshot: Option<SnapshotId>,
     /// What was compared with.
     pub parent: Option<SnapshotId>,
+    /// Unfinished snapshots, of backups cut short since the parent, of which what had been finished was not read again.
+    pub unfinished: Vec<SnapshotId>,
     /// Counters.
     pub summary: Summary,
     /// Sums over the tree.
@@ -172,12 +186,19 @@ pub fn backup(
     cancel: &Cancel,
 ) -> Result<BackupReport> {
     let mut attempt = 1;
-    loop {
-        match backup_once(repository, source, options, progress, cancel) {
+    let mut checkpoints = Vec::new();
+    let result = loop {
+        match backup_once(repository, source, options, progress, cancel, &mut checkpoints) {
             Err(Error::PrunedAway) if attempt < ATTEMPTS_MAX && source.can_be_read_again() => attempt += 1,
-            result => return result,
+            result => break result,
+        }
+    };
+    if result.is_ok() {
+        for checkpoint in checkpoints {
+            remove(repository, &ObjectName::new(Place::Snapshots, checkpoint));
         }
     }
+    result
 }
 
 fn backup_once(
@@ -186,18 +207,16 @@ fn backup_once(
     options: &BackupOptions,
     progress: &dyn Progress,
     cancel: &Cancel,
+    checkpoints: &mut Vec<SnapshotId>,
 ) -> Result<BackupReport> {
-    let started = repository.runtime().now();
-    let identity = options.label.as_ref().map_or_else(|| source.targets(), |label| vec![label.clone()]);
-    let parent = find_parent(repository, options, &identity)?;
+    let earlier = Earlier::find(repository, options, &identity(source, options))?;
     let known = Known::load(repository, options.note.as_ref(), options.dry_run)?;
     let session_options = SessionOptions { level: options.level, dry_run: options.dry_run, note: options.note.clone() };
     let session = Session::open(Arc::clone(repository), Arc::new(known.index), session_options)?;
     session.distrust(&known.distrusted);
 
     let reader = BlobReader::new(Arc::clone(repository), Arc::clone(session.index()), CACHE_BYTES);
-    let before = parent.as_ref().map(|(_, snapshot)| snapshot);
-    let engine = Engine::new(&session, &reader, source, options, before, progress, cancel)?;
+    let engine = Engine::new(&session, &reader, source, options, &earlier, progress, cancel)?;
     for damage in &known.damaged {
         engine.tally.problem(unreadable_index(damage), progress);
     }
@@ -212,19 +231,20 @@ fn backup_once(
         }
     };
 
-    let ended = repository.runtime().now();
-    let summary = Summary { started, ended, problems: outcome.problem_count, ..outcome.summary };
+    let root = outcome.root;
+    checkpoints.extend(outcome.checkpoint);
     let mut report = BackupReport {
         snapshot: None,
-        parent: parent.as_ref().map(|(id, _)| *id),
-        summary,
-        totals: outcome.totals,
+        parent: earlier.parent.as_ref().map(|(id, _)| *id),
+        unfinished: earlier.unfinished.iter().map(|(id, _)| *id).collect(),
+        summary: outcome.summary,
+        totals: root.totals,
         added: Added::default(),
         problems: outcome.problems,
-        problem_count: outcome.problem_count,
+        problem_count: outcome.summary.problems,
     };
-    let unchanged =
-        parent.as_ref().is_some_and(|(_, parent)| parent.tree == outcome.tree && parent.root == outcome.root);
+    let is_same = |parent: &Snapshot| parent.tree == root.tree && parent.root.as_ref() == Some(&root.metadata);
+    let unchanged = earlier.parent.as_ref().is_some_and(|(_, parent)| is_same(parent));
     if options.dry_run || (options.skip_if_unchanged && unchanged) {
         session.flush()?;
         report.complete(session.added());
@@ -236,32 +256,9 @@ fn backup_once(
     }
     session.flush()?;
     report.complete(session.added());
-    let body = Snapshot {
-        time: options.time.unwrap_or(started),
-        utc_offset_seconds: options.utc_offset_seconds,
-        host: options.host.clone(),
-        user: options.user.clone(),
-        user_number: options.user_number,
-        group_number: options.group_number,
-        source: identity,
-        label: options.label.clone(),
-        paths: source.paths(),
-        tags: sorted(&options.tags),
-        excludes: options.excludes.clone(),
-        tree: outcome.tree,
-        totals: outcome.totals,
-        root: outcome.root,
-        parent: report.parent,
-        original: None,
-        program: options.program.clone(),
-        users: outcome.owners.users,
-        groups: outcome.owners.groups,
-        protection: options.protection,
-        summary: report.summary,
-        extensions: Vec::new(),
-    };
+    let tree = root.tree;
+    let body = body(source, options, report.parent, root, outcome.owners, report.summary);
     cancel.check()?;
-    let tree = body.tree;
     report.snapshot = Some(session.commit(&body, &mut |session, _| rescue::store_again(session, &tree))?);
     remove_notes(repository, &known.left_behind);
     Ok(report)
@@ -270,8 +267,13 @@ fn backup_once(
 /// Removes what killed runs left. A note that stays costs the next backup a look.
 fn remove_notes(repository: &Repository, notes: &[NoteId]) {
     for note in notes {
-        let _ = repository.store().delete(&ObjectName::new(Place::Locks, *note));
+        remove(repository, &ObjectName::new(Place::Locks, *note));
     }
+}
+
+/// Removes what harms nobody if it stays.
+fn remove(repository: &Repository, name: &ObjectName) {
+    let _ = repository.store().delete(name);
 }
 
 fn unreadable_index(error: &Error) -> Problem {
@@ -281,37 +283,6 @@ fn unreadable_index(error: &Error) -> Problem {
 impl BackupReport {
     fn complete(&mut self, added: Added) {
         self.added = added;
-        self.summary.data_blobs = added.data_blobs;
-        self.summary.tree_blobs = added.tree_blobs;
-        self.summary.bytes_added = added.data_bytes + added.tree_bytes;
-        self.summary.bytes_added_packed = added.data_packed_bytes + added.tree_packed_bytes;
-    }
-}
-
-fn sorted(tags: &[String]) -> Vec<String> {
-    let mut tags = tags.to_vec();
-    tags.sort();
-    tags.dedup();
-    tags
-}
-
-/// The parent, if there is one. A damaged snapshot cannot be one; that is `check`'s to tell.
-fn find_parent(
-    repository: &Repository,
-    options: &BackupOptions,
-    identity: &[String],
-) -> Result<Option<(SnapshotId, Snapshot)>> {
-    match options.parent {
-        Parent::None => Ok(None),
-        Parent::Newest => {
-            let newest = Listing::read(repository)?.newest_of(&options.host, identity).cloned();
-            Ok(newest.filter(|(_, snapshot)| Extension::first_needed(&snapshot.extensions).is_none()))
-        }
-        Parent::Snapshot(id) => {
-            let found = Listing::read(repository)?.snapshots.into_iter().find(|(listed, _)| *listed == id);
-            let (id, snapshot) = found.ok_or_else(|| Error::NoSnapshot { query: id.to_string() })?;
-            snapshot.check_known(&id)?;
-            Ok(Some((id, snapshot)))
-        }
+        self.summary.take_added(added);
     }
 }

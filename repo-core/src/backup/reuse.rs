@@ -3,12 +3,14 @@
 use crate::{
     backup::{
         assembly::OpenDirectory,
+        earlier::Before,
         engine::Engine,
         metadata::{hard_links, metadata, must_be_read_again},
     },
     blob::BlobKind,
     error::Result,
     id::BlobId,
+    progress::Outcome,
     source::{FileType, Stat},
     tree::{
         TreeBlob,
@@ -18,15 +20,24 @@ use crate::{
 };
 
 impl Engine<'_> {
-    /// The node of a file that need not be read again: as it was in the parent snapshot, with all its blobs still there.
+    /// The node of a file that need not be read again: as it was in the parent snapshot, or in one that was not finished, with all its
+    /// blobs still there. What it is next to the parent comes with it.
     pub(super) fn unchanged_file(
         &self,
         directory: &OpenDirectory,
         name: &Name,
         stat: &Stat,
-        before: Option<&Node>,
-    ) -> Option<Node> {
-        let before = before?;
+        before: &Before,
+    ) -> Option<(Node, Outcome)> {
+        let unchanged = |node| self.unchanged_since(directory, name, stat, node);
+        if let Some(node) = before.parent.as_ref().and_then(unchanged) {
+            return Some((node, Outcome::Unchanged));
+        }
+        let node = before.unfinished.iter().find_map(unchanged)?;
+        Some((node, if before.parent.is_some() { Outcome::Changed } else { Outcome::New }))
+    }
+
+    fn unchanged_since(&self, directory: &OpenDirectory, name: &Name, stat: &Stat, before: &Node) -> Option<Node> {
         let NodeKind::File { size_bytes, content } = &before.kind else { return None };
         // What has neither a length nor an inode is a stream, of which nothing is known before it is read.
         let is_stream = stat.size_bytes == 0 && stat.inode == 0;

@@ -1,10 +1,11 @@
 //! Looking at directories: what is there, what is as it was, what must be read.
 
-use std::{iter::Peekable, sync::Arc};
+use std::sync::Arc;
 
 use crate::{
     backup::{
         assembly::{Above, OpenDirectory},
+        earlier::{Before, EntriesBefore},
         engine::{Engine, Task},
         file::FileJob,
         metadata::{metadata, to_be_read_again},
@@ -14,9 +15,8 @@ use crate::{
     progress::{Outcome, Problem},
     source::{FileType, Stat},
     tree::{
-        directory::DirectoryEntries,
         name::{Bytes, Name},
-        node::{Entry, Extension, Node, NodeKind},
+        node::{Entry, Node, NodeKind},
     },
 };
 
@@ -31,8 +31,8 @@ const BYTES_AT_ONCE: u64 = 2 << 20;
 /// A directory that is known and not yet open.
 pub(super) struct NewDirectory {
     above: Above,
-    /// What it was in the parent snapshot.
-    before: Option<Node>,
+    /// What it was.
+    before: Before,
 }
 
 /// A directory that is being looked through.
@@ -40,30 +40,14 @@ pub(super) struct Scan<'a> {
     directory: Arc<OpenDirectory>,
     names: std::vec::IntoIter<Name>,
     position: usize,
-    before: Option<Peekable<DirectoryEntries<'a>>>,
-}
-
-impl Scan<'_> {
-    /// What an entry was in the parent snapshot. Names are asked for in order.
-    fn before(&mut self, name: &Name) -> Option<Node> {
-        let entries = self.before.as_mut()?;
-        // A part of the parent that cannot be read is as good as one that was not there.
-        while entries.next_if(|entry| entry.as_ref().map_or(true, |entry| entry.name < *name)).is_some() {}
-        let entry = entries.next_if(|entry| entry.as_ref().is_ok_and(|entry| entry.name == *name))?;
-        let node = entry.ok()?.node;
-        // Nor is one that only a newer program understands.
-        Extension::first_needed(&node.metadata.extensions).is_none().then_some(node)
-    }
+    before: EntriesBefore<'a>,
 }
 
 impl<'a> Engine<'a> {
     /// Opens a directory and begins to look through it.
     pub(super) fn open(&self, new: NewDirectory) -> Result<()> {
         let NewDirectory { above, before } = new;
-        let entries = match before.as_ref().map(|node| &node.kind) {
-            Some(NodeKind::Directory { tree, .. }) => DirectoryEntries::open(self.reader, tree).ok(),
-            _ => None,
-        };
+        let entries = EntriesBefore::of(self.reader, &before);
         match above.directory.source.directory(&above.name) {
             Ok(source) => self.list(OpenDirectory::new(Some(above), source, before), entries),
             Err(error) => {
@@ -74,10 +58,9 @@ impl<'a> Engine<'a> {
     }
 
     /// Lists an open directory and begins to look through it.
-    pub(super) fn list(&self, directory: Arc<OpenDirectory>, before: Option<DirectoryEntries<'a>>) -> Result<()> {
+    pub(super) fn list(&self, directory: Arc<OpenDirectory>, before: EntriesBefore<'a>) -> Result<()> {
         match directory.source.names() {
             Ok(names) => {
-                let before = before.map(Iterator::peekable);
                 let scan = Scan { directory, names: names.into_iter(), position: 0, before };
                 self.queue.push(Stage::Scan, [Task::Scan(scan)]);
                 Ok(())
@@ -105,7 +88,7 @@ impl<'a> Engine<'a> {
             };
             let position = scan.position;
             scan.position += 1;
-            let before = scan.before(&name);
+            let before = scan.before.take(&name);
             let directory = &scan.directory;
             match directory.source.entry(&name) {
                 Ok(None) => directory.put(self, position, None)?,
@@ -122,16 +105,16 @@ impl<'a> Engine<'a> {
                         }
                         FileType::File => {
                             self.found(&stat);
-                            if let Some(node) = self.unchanged_file(directory, &name, &stat, before.as_ref()) {
-                                self.keep(directory, position, name, node)?;
+                            if let Some((node, outcome)) = self.unchanged_file(directory, &name, &stat, &before) {
+                                self.keep(directory, position, name, node, outcome)?;
                             } else {
-                                let outcome = if before.is_some() { Outcome::Changed } else { Outcome::New };
+                                let outcome = if before.parent.is_some() { Outcome::Changed } else { Outcome::New };
                                 files.add(FileJob { directory: Arc::clone(directory), position, name, stat, outcome });
                             }
                         }
                         _ => {
                             self.found(&stat);
-                            self.special(directory, position, name, &stat, before)?;
+                            self.special(directory, position, name, &stat, before.parent)?;
                         }
                     }
                 }
@@ -149,13 +132,20 @@ impl<'a> Engine<'a> {
         }
     }
 
-    /// Takes a node of the parent snapshot as it is.
-    fn keep(&self, directory: &Arc<OpenDirectory>, position: usize, name: Name, node: Node) -> Result<()> {
+    /// Takes a node of an earlier snapshot as it is.
+    fn keep(
+        &self,
+        directory: &Arc<OpenDirectory>,
+        position: usize,
+        name: Name,
+        node: Node,
+        outcome: Outcome,
+    ) -> Result<()> {
         let bytes = match node.kind {
             NodeKind::File { size_bytes, .. } => size_bytes,
             _ => 0,
         };
-        self.done(directory, &name, Outcome::Unchanged, 0, bytes);
+        self.done(directory, &name, outcome, 0, bytes);
         directory.put(self, position, Some(Entry { name, node }))
     }
 
@@ -178,7 +168,7 @@ impl<'a> Engine<'a> {
         before: Option<Node>,
     ) -> Result<()> {
         if let Some(node) = before.as_ref().filter(|node| self.same_special(stat, node)) {
-            return self.keep(directory, position, name, node.clone());
+            return self.keep(directory, position, name, node.clone(), Outcome::Unchanged);
         }
         let outcome = if before.is_some() { Outcome::Changed } else { Outcome::New };
         let kind = match stat.file_type {

@@ -62,22 +62,30 @@ impl Tally {
         }
     }
 
-    /// The counters, the problems kept and their number.
-    pub(super) fn finish(self) -> (Summary, Vec<Problem>, u64) {
-        let [files_new, files_changed, files_unmodified] = self.files.map(AtomicU64::into_inner);
-        let [directories_new, directories_changed, directories_unmodified] =
-            self.directories.map(AtomicU64::into_inner);
-        let summary = Summary {
+    pub(super) fn problem_count(&self) -> u64 {
+        self.problem_count.load(Ordering::Relaxed)
+    }
+
+    /// The counters, as they are now.
+    pub(super) fn summary(&self) -> Summary {
+        let load = |counts: &[AtomicU64; 3]| counts.each_ref().map(|count| count.load(Ordering::Relaxed));
+        let [files_new, files_changed, files_unmodified] = load(&self.files);
+        let [directories_new, directories_changed, directories_unmodified] = load(&self.directories);
+        Summary {
             files_new,
             files_changed,
             files_unmodified,
             directories_new,
             directories_changed,
             directories_unmodified,
-            bytes_read: self.bytes_read.into_inner(),
+            bytes_read: self.bytes_read.load(Ordering::Relaxed),
+            problems: self.problem_count(),
             ..Summary::default()
-        };
-        let problems = self.problems.into_inner().unwrap_or_else(PoisonError::into_inner);
-        (summary, problems, self.problem_count.into_inner())
+        }
+    }
+
+    /// The problems kept.
+    pub(super) fn problems(self) -> Vec<Problem> {
+        self.problems.into_inner().unwrap_or_else(PoisonError::into_inner)
     }
 }

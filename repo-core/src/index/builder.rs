@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// Collects packs and their blobs, and makes an index run of them. 32 bytes a blob, and what its frames and packs take.
-#[derive(Default)]
+#[derive(Default, Clone)]
 pub struct IndexBuilder {
     data: Vec<BlobRow>,
     tree: Vec<BlobRow>,
@@ -27,6 +27,7 @@ pub struct IndexBuilder {
 }
 
 /// A blob and where it is.
+#[derive(Clone, Copy)]
 struct BlobRow {
     prefix: BlobPrefix,
     location: LocationRow,
@@ -37,6 +38,12 @@ impl IndexBuilder {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.packs.is_empty()
+    }
+
+    /// Packs in it.
+    #[must_use]
+    pub fn packs(&self) -> usize {
+        self.packs.len()
     }
 
     /// Blobs in it.

@@ -128,7 +128,7 @@ impl Session {
 
     /// W6: which of the needed packs are there; and a reason beyond pruning why one does not count: it is not as long as it was
     /// stored, or this session itself has just stored it.
-    fn list_needed(&self, needed: &BTreeSet<PackId>) -> Result<(BTreeSet<PackId>, Option<Damage>)> {
+    pub(super) fn list_needed(&self, needed: &BTreeSet<PackId>) -> Result<(BTreeSet<PackId>, Option<Damage>)> {
         let sizes = self.pack_sizes();
         let mut present = BTreeSet::new();
         let mut cut = None;
@@ -164,7 +164,7 @@ impl Session {
         self.repository().check_stored(&ObjectName::new(Place::Snapshots, id), size_bytes)
     }
 
-    fn wait_until_visible(&self) {
+    pub(super) fn wait_until_visible(&self) {
         let repository = self.repository();
         repository.runtime().sleep_ms(repository.store().abilities().visibility_delay_ms);
     }

@@ -33,6 +33,12 @@ impl<'a> FrameWriter<'a> {
         if self.frame.is_full() { self.flush() } else { Ok(()) }
     }
 
+    /// Takes what the other one has gathered and gives it what this one has, so that a third party can store it while the other's owner
+    /// goes on.
+    pub fn swap(&mut self, other: &mut Self) {
+        std::mem::swap(&mut self.frame, &mut other.frame);
+    }
+
     /// Stores what was gathered.
     ///
     /// # Errors

@@ -16,6 +16,7 @@ use crate::{
     store::{ByteRange, ObjectName, Store},
 };
 
+pub mod checkpoint;
 pub mod commit;
 pub mod config;
 pub mod frames;

@@ -98,6 +98,8 @@ pub(super) struct Shared {
     /// The pack being filled, for each kind.
     pub(super) packs: [Mutex<Option<PackBuilder>>; 2],
     stored: Mutex<Stored>,
+    /// Held by whoever puts an index run of this session, from choosing what it names until it is stored.
+    indexing: Mutex<()>,
     failure: Mutex<Option<Error>>,
     failed: AtomicBool,
     pub(super) counts: Counts,
@@ -112,8 +114,18 @@ struct Stored {
     runs: Vec<(ObjectName, u64)>,
     /// Blobs in the runs that were put while the session went on.
     indexed: usize,
-    /// Packs that no index run names yet.
+    /// Packs that no index run names yet, but for the interim one.
     unindexed: IndexBuilder,
+    /// A run for the first so many of these packs, to be deleted once another run names them, too.
+    interim: Option<(ObjectName, usize)>,
+    /// A run could not be deleted, nor will the next.
+    runs_stay: bool,
+}
+
+impl Stored {
+    fn has_full_run(&self) -> bool {
+        self.unindexed.blobs() >= next_run_blobs(self.indexed)
+    }
 }
 
 #[derive(Default)]
@@ -166,6 +178,7 @@ impl Session {
             distrusted: RwLock::default(),
             packs: [Mutex::new(None), Mutex::new(None)],
             stored: Mutex::default(),
+            indexing: Mutex::default(),
             failure: Mutex::new(None),
             failed: AtomicBool::new(false),
             counts: Counts::default(),
@@ -243,10 +256,15 @@ impl Session {
     /// W3: puts an index run for all packs that no run names yet, merging small runs into it where that keeps their number low.
     /// Returns the runs that are superseded by it.
     pub(crate) fn put_index(&self, merge: bool) -> Result<Vec<ObjectName>> {
-        let mut builder = std::mem::take(&mut lock(&self.shared.stored).unindexed);
-        if builder.is_empty() {
-            return Ok(Vec::new());
-        }
+        let _indexing = lock(&self.shared.indexing);
+        let mut builder = {
+            let mut stored = lock(&self.shared.stored);
+            let named = stored.interim.map_or(0, |(_, packs)| packs);
+            if stored.unindexed.is_empty() || (!merge && named == stored.unindexed.packs()) {
+                return Ok(Vec::new());
+            }
+            std::mem::take(&mut stored.unindexed)
+        };
         let mut superseded = Vec::new();
         if merge {
             let mut runs = self.runs_to_merge(&mut superseded)?;
@@ -262,7 +280,32 @@ impl Session {
             }
         }
         self.shared.put_run(builder)?;
+        self.shared.supersede_interim(None);
         Ok(superseded)
+    }
+
+    /// Puts an index run for all packs that no run names yet, while the session goes on. The next run names them again and supersedes
+    /// this one, so that frequent calls do not leave many small runs.
+    pub(super) fn put_interim_index(&self) -> Result<()> {
+        let _indexing = lock(&self.shared.indexing);
+        let (builder, interim) = {
+            let mut stored = lock(&self.shared.stored);
+            let (packs, blobs) = (stored.unindexed.packs(), stored.unindexed.blobs());
+            if stored.interim.map_or(0, |(_, packs)| packs) == packs {
+                return Ok(());
+            }
+            // Where an object takes a while to be seen, the one it supersedes would have to stay so long.
+            let may_go = !stored.runs_stay && self.repository().store().abilities().visibility_delay_ms == 0;
+            if blobs < INDEX_RUN_BLOBS && may_go {
+                (stored.unindexed.clone(), Some(packs))
+            } else {
+                stored.indexed += blobs;
+                (std::mem::take(&mut stored.unindexed), None)
+            }
+        };
+        let run = self.shared.put_run(builder).map_err(|error| self.shared.fail(error))?;
+        self.shared.supersede_interim(interim.map(|packs| (run, packs)));
+        Ok(())
     }
 
     /// The runs of the index that are still there and name something that no larger one names. Those that do not go to `superseded`.
@@ -356,6 +399,12 @@ impl Session {
         lock(&self.shared.stored).runs.iter().map(|(name, _)| *name).collect()
     }
 
+    /// Whether something could not be stored, so that nothing will be committed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.shared.has_failed()
+    }
+
     /// The first failure of the session, for whoever was only told that there was one.
     #[must_use]
     pub fn take_failure(&self) -> Option<Error> {
@@ -433,46 +482,74 @@ impl Shared {
     pub(super) fn put_pack(&self, pack: PackBuilder) -> Result<Vec<u8>> {
         let FinishedPack { id, kind, key, bytes, directory } = pack.finish()?;
         put_hashed(self.repository.store(), &ObjectName::new(Place::Data, id), &bytes)?;
-        let full = {
+        let is_full = {
             let mut stored = lock(&self.stored);
             stored.packs.insert(id, bytes.len() as u64);
             stored.unindexed.add_pack(id, key, u32::try_from(bytes.len()).unwrap_or(u32::MAX), kind, &directory);
-            let blobs = stored.unindexed.blobs();
-            (blobs >= next_run_blobs(stored.indexed)).then(|| {
-                stored.indexed += blobs;
-                std::mem::take(&mut stored.unindexed)
-            })
+            stored.has_full_run()
         };
-        if let Some(builder) = full {
-            self.put_run(builder)?;
+        if is_full {
+            self.put_full_run()?;
         }
         Ok(bytes)
     }
 
-    fn put_run(&self, builder: IndexBuilder) -> Result<()> {
+    /// Puts a run when enough has come together for one.
+    fn put_full_run(&self) -> Result<()> {
+        let _indexing = lock(&self.indexing);
+        let builder = {
+            let mut stored = lock(&self.stored);
+            if !stored.has_full_run() {
+                return Ok(());
+            }
+            stored.indexed += stored.unindexed.blobs();
+            std::mem::take(&mut stored.unindexed)
+        };
+        self.put_run(builder)?;
+        self.supersede_interim(None);
+        Ok(())
+    }
+
+    /// Deletes the interim run, whose packs another one names now, and remembers that as the next interim one if it is that.
+    fn supersede_interim(&self, next: Option<(ObjectName, usize)>) {
+        let mut stored = lock(&self.stored);
+        let Some((old, _)) = std::mem::replace(&mut stored.interim, next) else { return };
+        stored.runs.retain(|(name, _)| *name != old);
+        drop(stored);
+        // One that stays says twice what is so.
+        if self.repository.store().delete(&old).is_err() {
+            lock(&self.stored).runs_stay = true;
+        }
+    }
+
+    fn put_run(&self, builder: IndexBuilder) -> Result<ObjectName> {
         let run = builder.finish(self.repository.keys(), self.repository.runtime())?;
         let name = ObjectName::new(Place::Index, run.id);
         put_hashed(self.repository.store(), &name, &run.bytes)?;
         lock(&self.stored).runs.push((name, run.bytes.len() as u64));
-        Ok(())
+        Ok(name)
     }
 }
 
 impl WriteBlobs for Session {
     fn write_blob(&self, kind: BlobKind, plain: &[u8]) -> Result<(BlobId, bool)> {
         let id = self.shared.repository.keys().blob_id(kind, plain);
-        if !self.claim(kind, &id) {
-            return Ok((id, false));
-        }
         match kind {
             BlobKind::Tree => {
+                // Locked before it is claimed: whoever finds it claimed and then flushes has stored it.
                 let mut frame = lock(&self.tree);
+                if !self.claim(kind, &id) {
+                    return Ok((id, false));
+                }
                 frame.add(id, plain);
                 if frame.is_full() {
                     self.store_frame(&mut frame)?;
                 }
             }
             BlobKind::Data => {
+                if !self.claim(kind, &id) {
+                    return Ok((id, false));
+                }
                 let mut writer = self.frame_writer(kind);
                 writer.add(id, plain)?;
                 writer.flush()?;

@@ -1,8 +1,9 @@
 //! Uploading packs beside the work that makes them.
 
 use std::{
+    collections::BTreeSet,
     sync::{
-        Arc, Condvar, Mutex, PoisonError,
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
     thread::JoinHandle,
@@ -20,20 +21,31 @@ const IN_FLIGHT_BYTES: usize = 32 << 20;
 /// Threads that finish and store packs. A pack is handed over only when a thread is free to take it, so that no more packs
 /// are in memory than there are threads and packs being filled.
 pub(super) struct Uploader {
-    queue: Option<SyncSender<PackBuilder>>,
+    queue: Option<SyncSender<(u64, PackBuilder)>>,
     state: Arc<State>,
     threads: Vec<JoinHandle<()>>,
 }
 
 #[derive(Default)]
 struct State {
-    in_flight: Mutex<usize>,
+    in_flight: Mutex<InFlight>,
     done: Condvar,
     /// Buffers to be used again: their memory is mapped already.
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
+/// Packs that were handed over, by the number they got then.
+#[derive(Default)]
+struct InFlight {
+    next: u64,
+    numbers: BTreeSet<u64>,
+}
+
 impl State {
+    fn in_flight(&self) -> MutexGuard<'_, InFlight> {
+        self.in_flight.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Keeps one buffer at a time; while it is filled again, the next one comes back.
     fn keep(&self, buffer: Vec<u8>) {
         let mut buffers = self.buffers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -45,7 +57,7 @@ impl State {
 
 impl Uploader {
     pub(super) fn start(shared: &Arc<Shared>) -> Self {
-        let (queue, receiver) = sync_channel::<PackBuilder>(0);
+        let (queue, receiver) = sync_channel(0);
         let receiver = Arc::new(Mutex::new(receiver));
         let state = Arc::new(State::default());
         let wanted = shared.repository.store().abilities().connections;
@@ -61,11 +73,16 @@ impl Uploader {
 
     /// Hands a full pack over; waits until a thread takes it.
     pub(super) fn put(&self, pack: PackBuilder) -> Result<()> {
-        *self.state.in_flight.lock().unwrap_or_else(PoisonError::into_inner) += 1;
-        match &self.queue {
-            Some(queue) => queue.send(pack).map_err(|_| Error::Poisoned),
-            None => Err(Error::Poisoned),
+        let mut in_flight = self.state.in_flight();
+        let number = in_flight.next;
+        in_flight.next += 1;
+        in_flight.numbers.insert(number);
+        drop(in_flight);
+        if self.queue.as_ref().is_some_and(|queue| queue.send((number, pack)).is_ok()) {
+            return Ok(());
         }
+        drop(Leaving(&self.state, number));
+        Err(Error::Poisoned)
     }
 
     /// An empty buffer, with room if there is one to be used again.
@@ -73,10 +90,12 @@ impl Uploader {
         self.state.buffers.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
     }
 
-    /// Waits until every pack handed over is stored or has failed.
+    /// Waits until every pack that was handed over before is stored, with the index run that was due then, or has failed.
     pub(super) fn wait(&self) {
-        let in_flight = self.state.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        drop(self.state.done.wait_while(in_flight, |in_flight| *in_flight > 0));
+        let in_flight = self.state.in_flight();
+        let next = in_flight.next;
+        let before = |in_flight: &mut InFlight| in_flight.numbers.first().is_some_and(|first| *first < next);
+        drop(self.state.done.wait_while(in_flight, before));
     }
 }
 
@@ -91,11 +110,11 @@ impl Drop for Uploader {
 }
 
 /// Life of a thread. After a failure packs are taken and dropped, so that nobody waits for ever.
-fn upload(shared: &Shared, state: &State, receiver: &Mutex<Receiver<PackBuilder>>) {
+fn upload(shared: &Shared, state: &State, receiver: &Mutex<Receiver<(u64, PackBuilder)>>) {
     loop {
         let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(pack) = next else { return };
-        let leaving = Leaving(state);
+        let Ok((number, pack)) = next else { return };
+        let leaving = Leaving(state, number);
         if !shared.has_failed() {
             let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shared.put_pack(pack)));
             match result {
@@ -109,11 +128,11 @@ fn upload(shared: &Shared, state: &State, receiver: &Mutex<Receiver<PackBuilder>
 }
 
 /// Counts a pack as done when dropped, whatever happened to it.
-struct Leaving<'a>(&'a State);
+struct Leaving<'a>(&'a State, u64);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        *self.0.in_flight.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+        self.0.in_flight().numbers.remove(&self.1);
         self.0.done.notify_all();
     }
 }

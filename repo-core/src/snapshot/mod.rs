@@ -9,7 +9,7 @@ use crate::{
     envelope::object::SEAL_BYTES,
     error::{Error, Result, StoreErrorKind},
     id::{BlobId, SealId, SnapshotId},
-    repository::{Repository, commit::Seal},
+    repository::{Repository, commit::Seal, session::Added},
     store::{ObjectName, Place},
     time::Timestamp,
     tree::node::{Extension, Metadata, Totals, checked_extensions},
@@ -124,6 +124,16 @@ pub struct Summary {
     pub bytes_added_packed: u64,
     /// Entries that could not be saved.
     pub problems: u64,
+}
+
+impl Summary {
+    /// Takes in what was stored.
+    pub(crate) const fn take_added(&mut self, added: Added) {
+        self.data_blobs = added.data_blobs;
+        self.tree_blobs = added.tree_blobs;
+        self.bytes_added = added.data_bytes + added.tree_bytes;
+        self.bytes_added_packed = added.data_packed_bytes + added.tree_packed_bytes;
+    }
 }
 
 /// All snapshots of a repository at one moment.

@@ -47,6 +47,14 @@ impl Listing {
         self.snapshots.iter().filter(move |(_, snapshot)| filter.accepts(snapshot))
     }
 
+    /// The unfinished snapshot whose id begins so, if there is just one. Two letters or digits could be meant for anything.
+    #[must_use]
+    pub fn find_unfinished(&self, query: &str) -> Option<SnapshotId> {
+        let query_hex = query.to_ascii_lowercase();
+        let mut matches = self.tentative.iter().filter(|id| query.len() > 3 && id.to_string().starts_with(&query_hex));
+        matches.next().filter(|_| matches.next().is_none()).copied()
+    }
+
     /// Finds one committed snapshot: `latest` (by time, among those the filter accepts), `latest~N` for the N-th before it, or an id
     /// or the beginning of one.
     ///

@@ -12,8 +12,9 @@ use crate::{
     },
 };
 
-/// Takes a file's pieces in order and stores what does not fit its entry. Memory stays flat, however long the file is.
-#[derive(Default)]
+/// Takes a file's pieces in order and stores what does not fit its entry. Memory stays flat, however long the file is. A clone can be
+/// finished for what the file is so far.
+#[derive(Default, Clone)]
 pub struct ContentWriter {
     inline: Vec<Piece>,
     pages: Option<PageWriter<Piece>>,

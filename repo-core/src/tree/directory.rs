@@ -13,7 +13,8 @@ use crate::{
     },
 };
 
-/// Takes a directory's entries in order and stores them.
+/// Takes a directory's entries in order and stores them. A clone can be finished for what the directory is so far.
+#[derive(Clone)]
 pub struct DirectoryWriter {
     pages: PageWriter<Entry>,
     totals: Totals,

@@ -180,6 +180,7 @@ impl PageItem for PiecePage {
 }
 
 /// A page that is being filled.
+#[derive(Clone)]
 struct OpenPage<P> {
     items: Vec<u8>,
     count: usize,
@@ -217,6 +218,7 @@ impl<P: PageItem> OpenPage<P> {
 }
 
 /// Writes a list of items as pages, holding one open page per level.
+#[derive(Clone)]
 pub(super) struct PageWriter<I: Item> {
     base: OpenPage<I::Page>,
     upper: Vec<OpenPage<I::Page>>,

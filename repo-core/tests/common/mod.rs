@@ -8,6 +8,7 @@
 
 pub mod bench;
 pub mod beside;
+pub mod checkpoints;
 pub mod compare;
 pub mod memory_blobs;
 pub mod model;

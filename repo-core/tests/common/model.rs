@@ -292,7 +292,11 @@ struct Shared {
     mischief: Option<(usize, Mischief)>,
     named: Vec<String>,
     read_bytes: AtomicU64,
+    hook: Mutex<Option<Hook>>,
 }
+
+/// What happens before a call.
+type Hook = Box<dyn FnMut(&Call) + Send>;
 
 impl ModelSource {
     pub fn new(root: &Thing) -> Self {
@@ -304,9 +308,21 @@ impl ModelSource {
         Self::with(root, Some((call, mischief)))
     }
 
+    /// A source before each call of which something happens.
+    pub fn hooked(root: &Thing, hook: impl FnMut(&Call) + Send + 'static) -> Self {
+        let source = Self::with(root, None);
+        *source.shared.hook.lock().unwrap() = Some(Box::new(hook));
+        source
+    }
+
     fn with(root: &Thing, mischief: Option<(usize, Mischief)>) -> Self {
-        let shared =
-            Shared { calls: Mutex::default(), mischief, named: vec!["/model".into()], read_bytes: AtomicU64::new(0) };
+        let shared = Shared {
+            calls: Mutex::default(),
+            mischief,
+            named: vec!["/model".into()],
+            read_bytes: AtomicU64::new(0),
+            hook: Mutex::default(),
+        };
         Self { shared: Arc::new(shared), root: Arc::new(root.clone()) }
     }
 
@@ -324,6 +340,12 @@ impl ModelSource {
 impl Shared {
     /// Counts a call; what it is to do wrong.
     fn call(&self, what: &'static str, path: &[u8]) -> Result<Option<Mischief>, SourceError> {
+        // One call may be held up by it while others go on.
+        if let Ok(mut hook) = self.hook.try_lock()
+            && let Some(hook) = &mut *hook
+        {
+            hook(&Call { what, path: path.to_vec() });
+        }
         let mut calls = self.calls.lock().unwrap();
         let number = calls.len();
         calls.push(Call { what, path: path.to_vec() });
