@@ -70,7 +70,13 @@ fn drive(repository: &Repository, mut machine: Expirer, expired: &mut Vec<Snapsh
             }
             Step::ListSeals(bodies) => {
                 let sealed = roots::sealed(repository)?;
-                Answer::Sealed(bodies.intersection(&sealed).copied().collect())
+                let mut backups = BTreeSet::new();
+                for body in bodies.intersection(&sealed) {
+                    if repository.store().stat(&ObjectName::new(Place::Snapshots, *body))?.is_some() {
+                        backups.insert(*body);
+                    }
+                }
+                Answer::Sealed(backups)
             }
             Step::DeleteBodies(bodies) => {
                 let names: Vec<_> = bodies.iter().map(|body| ObjectName::new(Place::Snapshots, *body)).collect();

@@ -99,6 +99,8 @@ pub(crate) struct Config {
     pub(crate) mutation: Option<Mutation>,
     /// What has to happen at some point, else the search has not tried what it is there for.
     pub(crate) happens: u16,
+    /// What must not happen.
+    pub(crate) never: u16,
 }
 
 impl Config {
@@ -121,6 +123,7 @@ impl Config {
             cleans_up: false,
             mutation: None,
             happens: 0,
+            never: 0,
         }
     }
 

@@ -26,7 +26,8 @@ pub(crate) const CLEAN: &str = "who comes later finishes what was left, reclaims
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct State {
     pub(crate) world: World,
-    pub(crate) processes: Vec<Process>,
+    /// Shared with the states before and after: in each step only one of them changes.
+    pub(crate) processes: Vec<Arc<Process>>,
     /// Bodies that the user was told are backups, and did not ask to forget.
     pub(crate) reported: Bits,
 }
@@ -111,9 +112,10 @@ impl Model for Search {
 
     fn init_states(&self) -> Vec<State> {
         let world = Self::first_world(&self.config);
-        let processes: Vec<_> = self.config.scripts.iter().map(|script| Process::new(script)).collect();
-        let forgotten =
-            |forgotten, (process, script): (&Process, &Vec<Task>)| forgotten | process.forgets(script.first().copied());
+        let processes: Vec<_> = self.config.scripts.iter().map(|script| Arc::new(Process::new(script))).collect();
+        let forgotten = |forgotten, (process, script): (&Arc<Process>, &Vec<Task>)| {
+            forgotten | process.forgets(script.first().copied())
+        };
         let forgotten = processes.iter().zip(&self.config.scripts).fold(0, forgotten);
         vec![State { world, processes, reported: world.committed() & !forgotten }]
     }
@@ -135,7 +137,7 @@ impl Model for Search {
 
     fn next_state(&self, state: &State, Action { who, next }: Action) -> Option<State> {
         let mut processes = state.processes.clone();
-        processes[who] = next.process;
+        processes[who] = Arc::new(next.process);
         Some(State { world: next.world, processes, reported: (state.reported | next.reported) & !next.forgets })
     }
 

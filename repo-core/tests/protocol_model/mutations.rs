@@ -15,6 +15,7 @@ use crate::{
         Task::{AdoptNotes, Backup, Edit, Expire, Forget, ForgetOld, Prune},
         Wait,
     },
+    process::event::PRUNER_GAVE_UP,
     search::{caught, safe},
     small::{NEW, OLD, SAME},
     world::Kind,
@@ -105,7 +106,9 @@ fn not_waiting() {
         caught(late(writer_pruner()), NoWait(wait));
     }
     caught(late(adopters()), NoWait(Wait::AdoptedMark));
-    caught(late(pruners()), NoWait(Wait::PrunerRescue));
+    // Nothing is lost, but what was just copied is taken for lost.
+    let patient = Config::new("writer, pruner, forgetter", &[&[Backup(OLD)], &[Prune], &[Forget(1)]]);
+    caught(Config { never: PRUNER_GAVE_UP, ..late(patient) }, NoWait(Wait::PrunerRescue));
     for wait in [Wait::Merge, Wait::Index] {
         caught(late(merger()), NoWait(wait));
     }

@@ -19,6 +19,7 @@ pub(crate) mod event {
     pub(crate) const FORGOTTEN: u16 = 128;
     pub(crate) const MISSED: u16 = 256;
     pub(crate) const DISTURBED: u16 = 512;
+    pub(crate) const PRUNER_GAVE_UP: u16 = 1024;
 }
 
 /// Why an operation is done, for the trace; and the objects it is about.

@@ -126,11 +126,9 @@ impl Steps<'_> {
                 }
                 let names = self.new_index(&run, Slot::bits(&victims));
                 let Some((world, _)) = self.put(Kind::Runs, names, same) else { return };
-                let mut process = self.process.clone();
-                self.wait(Wait::Index, &world, &mut process);
                 run.runs = replaced;
                 run.answer(Answer::IndexPut);
-                self.prune_on(("P9 puts a run for", names), world, process, run);
+                self.prune_on(("P9 puts a run for", names), world, self.process.clone(), run);
             }
             Step::DeleteRuns | Step::DeletePacks(_) | Step::DeleteMarks(_) => self.delete_some(run),
             Step::Check { .. } | Step::Wait(_) | Step::Done(_) => {}
@@ -267,16 +265,17 @@ impl Steps<'_> {
                     run.answer(Answer::Copied);
                 }
                 Step::Rescue { .. } if run.missing == 0 && run.pack == 0 => run.answer(Answer::Copied),
-                // What was to be waited for was noted when it began.
-                Step::Wait(After::Delete) => {
-                    self.wait(Wait::PackDelete, &world, &mut process);
+                // Begun when the mark was put, or found.
+                Step::Wait(After::Mark) => run.answer(Answer::Waited),
+                Step::Wait(after) => {
+                    let at = match after {
+                        After::Index => Wait::Index,
+                        After::Delete => Wait::PackDelete,
+                        _ => Wait::PrunerRescue,
+                    };
+                    self.wait(at, &world, &mut process);
                     run.answer(Answer::Waited);
                 }
-                Step::Wait(After::Rescue) => {
-                    self.wait(Wait::PrunerRescue, &world, &mut process);
-                    run.answer(Answer::Waited);
-                }
-                Step::Wait(_) => run.answer(Answer::Waited),
                 Step::Check { condemned } => {
                     let condemned = Slot::bits(&condemned);
                     let own = Slot::bits(run.machine.victims());
@@ -288,6 +287,7 @@ impl Steps<'_> {
                         self.events |= event::MISSED;
                         run.answer(Answer::Missing(Root::Tentative));
                     } else if run.machine.rescues() == self.actor.config.rescues {
+                        self.events |= event::PRUNER_GAVE_UP;
                         return self.stop(what, world, process);
                     } else {
                         self.events |= event::PRUNER_RESCUED;

@@ -31,16 +31,19 @@ fn search(config: Config) -> Option<String> {
         let unclean = if property == CLEAN { epilogue::cleans_up(&config, &world).err() } else { None };
         format!("not true: {property}\n{steps}{}", unclean.unwrap_or_default())
     });
+    let events = events.load(Ordering::Relaxed);
+    let never = events & config.never;
+    let text = text.or_else(|| (never != 0).then(|| format!("what must never happen has happened: {never:b}")));
     let verdict = match (&config.mutation, &text) {
         (None, None) => "safe".to_owned(),
         (None, Some(_)) => "VIOLATED".to_owned(),
         (Some(mutation), None) => format!("safe in spite of {mutation:?}"),
-        (Some(mutation), Some(text)) => format!("{mutation:?} noticed after {} steps", text.lines().count() - 1),
+        (Some(mutation), Some(text)) => format!("{mutation:?} noticed after {} steps", text.lines().skip(1).count()),
     };
     let (states, depth) = (checker.unique_state_count(), checker.max_depth());
     eprintln!("{} | {verdict} | {states} states, {depth} deep, {seconds:.1} s", config.name);
     if text.is_none() {
-        let missing = config.happens & !events.load(Ordering::Relaxed);
+        let missing = config.happens & !events;
         assert!(missing == 0, "{}: what the search is for has never happened: {missing:b}", config.name);
     }
     text

@@ -6,7 +6,8 @@ use crate::{
         Task::{AdoptNotes, Backup, Edit, Expire, Forget, ForgetOld, Prune},
     },
     process::event::{
-        ADOPTED, CLAIMED_TWICE, COMMITTED, DISTURBED, EXPIRED, FORGOTTEN, PRUNED, PRUNER_RESCUED, WRITER_RESCUED,
+        ADOPTED, CLAIMED_TWICE, COMMITTED, DISTURBED, EXPIRED, FORGOTTEN, PRUNED, PRUNER_GAVE_UP, PRUNER_RESCUED,
+        WRITER_RESCUED,
     },
     search::safe,
     world::{Bits, Kind},
@@ -69,6 +70,8 @@ fn visibility_delay() {
     let late = |name, scripts: &[&[_]]| Config { delayed: true, cleans_up: true, ..Config::new(name, scripts) };
     let happens = COMMITTED | WRITER_RESCUED | PRUNED | PRUNER_RESCUED;
     safe(Config { happens, ..late("writer, pruner, forgetter; L", &[&[Backup(NEW)], &[Prune], &[Forget(1)]]) });
+    let patient = late("writer of nothing new, pruner, forgetter; L", &[&[Backup(OLD)], &[Prune], &[Forget(1)]]);
+    safe(Config { happens: COMMITTED | PRUNED | PRUNER_RESCUED, never: PRUNER_GAVE_UP, ..patient });
     safe(Config { happens: PRUNED | PRUNER_RESCUED, ..late("2 pruners; L", &[&[Prune], &[Prune]]) });
     let happens = COMMITTED | CLAIMED_TWICE | EXPIRED;
     safe(Config { happens, ..late("writer, 2 expirers; L", &[&[Backup(OLD)], &[Expire], &[AdoptNotes]]) });

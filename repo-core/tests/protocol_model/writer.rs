@@ -56,7 +56,7 @@ impl Steps<'_> {
                         let mut run =
                             WriterRun { known, found, missing, runs: if merges { runs } else { 0 }, ..run.clone() };
                         run.answer(Answer::IndexListed);
-                        self.write_on(("W1 lists the index", runs), world, process.clone(), run);
+                        self.write_on(("W1 lists the index", runs), world, self.process.clone(), run);
                     }
                 }
             }
