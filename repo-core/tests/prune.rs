@@ -344,6 +344,37 @@ fn a_broken_unfinished_snapshot_does_not_stop_it() {
     }
 }
 
+/// What an unfinished snapshot needs is not nowhere if it is in a pack that the index, as it was just listed, does not name: its writer
+/// may have seen the pack before it was condemned, and be about to seal.
+#[test]
+fn what_an_unfinished_snapshot_needs_stays_even_without_an_index() {
+    let stage = PruneStage::new();
+    let before: BTreeSet<_> = stage.store.names().into_iter().collect();
+    let tree = Thing::directory([("only", Thing::file(noise(55, 9000)))]);
+    let id = back_up_model(&open(stage.store.clone()), &tree).snapshot.unwrap();
+    forget_seal(&stage.store, id, &before);
+    let hidden: Vec<_> = names(&stage.store, Place::Index)
+        .into_iter()
+        .filter(|name| !before.contains(name))
+        .map(|name| (name, stage.store.bytes_of(&name).unwrap()))
+        .collect();
+    assert!(!hidden.is_empty());
+    for (name, _) in &hidden {
+        assert!(stage.store.remove(name));
+    }
+    let packs = names(&stage.store, Place::Data);
+    let error = run_prune(&open(stage.store.clone()), &thorough()).unwrap_err();
+    assert!(error.chain().contains("unfinished snapshot"), "{}", error.chain());
+    assert_eq!(names(&stage.store, Place::Data), packs);
+    for (name, bytes) in &hidden {
+        stage.store.replace(name, bytes.to_vec());
+    }
+    let repository = open(stage.store.clone());
+    run_prune(&repository, &thorough()).unwrap();
+    assert!(common::model::read_back(&common::bench::reader(&repository), &body_tree(&repository, id)).is_ok());
+    stage.assert_sound();
+}
+
 /// Removes the seal of a snapshot that was made since.
 fn forget_seal(store: &MemoryStore, id: repo_core::id::SnapshotId, before: &BTreeSet<ObjectName>) {
     for name in names(store, Place::Snapshots) {

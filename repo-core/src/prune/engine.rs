@@ -71,6 +71,8 @@ pub(super) struct Engine<'a> {
     replaced: Vec<IndexId>,
     /// What is missing of unfinished snapshots alone was missing before.
     pub(super) looked_twice: bool,
+    /// Not everything that unfinished snapshots need could be walked to.
+    pub(super) walked_apart: bool,
 }
 
 impl<'a> Engine<'a> {
@@ -102,6 +104,7 @@ impl<'a> Engine<'a> {
             missing: Vec::new(),
             replaced: Vec::new(),
             looked_twice: false,
+            walked_apart: false,
         })
     }
 
@@ -254,6 +257,7 @@ impl<'a> Engine<'a> {
     /// P2 and P5. When a page is not found, everything is looked at once more, the visibility delay later: its run may not have been
     /// listed yet, or its snapshot was forgotten and pruned while it was walked.
     fn list_roots(&mut self) -> Result<()> {
+        self.walked_apart = false;
         for _ in 1..LOOKS_MAX {
             match self.list_roots_once() {
                 Err(error) if error.is_damage() => {
@@ -285,6 +289,12 @@ impl<'a> Engine<'a> {
         let passed_over = self.passed_over();
         roots::read(self.repository, &mut self.bodies, passed_over)?;
         self.load_index()?;
+        self.walked_apart = true;
+        self.walk_apart()
+    }
+
+    /// Walks everything anew by the index of now, one snapshot after the other.
+    pub(super) fn walk_apart(&mut self) -> Result<()> {
         self.live = Live::new(Arc::clone(&self.index));
         let sealed = roots::sealed(self.repository)?;
         for (body, tree) in &self.bodies {

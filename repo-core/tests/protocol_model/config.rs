@@ -7,6 +7,8 @@ use crate::world::{Bits, Kind};
 pub(crate) enum Task {
     /// A backup that needs these blobs, and has them.
     Backup(Bits),
+    /// A backup that is killed before it puts its body.
+    Store(Bits),
     /// A new body for the same tree as the one this process has committed last, or the first body there is. Has no blobs of its own.
     Edit,
     /// Forgets the body before the last edit.
@@ -39,6 +41,7 @@ pub(crate) enum Mutation {
     PrunerDeletesPacksBeforeTheIndex,
     PrunerChecksByTheOldListing,
     PrunerCountsItsVictims,
+    PrunerPassesOverWhatIsUnindexed,
     ExpirerListsNoSeals,
     ExpirerDeletesNotesFirst,
     AdopterPutsNoNotes,

@@ -5,6 +5,7 @@ use crate::{
         Config,
         Task::{AdoptNotes, Backup, Edit, Expire, Forget, ForgetOld, Prune},
     },
+    mutations::hiding,
     search::safe,
     small::{NEW, OLD, SAME},
     world::Kind,
@@ -114,4 +115,10 @@ fn two_pruners_of_several_victims() {
 fn expiry() {
     let scripts: &[&[_]] = &[&[Backup(OLD)], &[Backup(OLD)], &[Expire], &[AdoptNotes]];
     safe(Config { delayed: true, ..Config::new("2 writers, 2 expirers; L", scripts) });
+}
+
+#[test]
+#[ignore = "takes minutes"]
+fn merges_that_hide() {
+    safe(hiding());
 }

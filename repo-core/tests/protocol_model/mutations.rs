@@ -8,11 +8,11 @@ use crate::{
             ExpirerListsNoSeals, ForgetterLooksForNoNotes, ForgetterSealsNothingAgain, Impatience, NoWait,
             PrunerChecksByTheOldListing, PrunerCountsItsVictims, PrunerDeletesMarksBeforePacks,
             PrunerDeletesPacksBeforeTheIndex, PrunerDeletesRunsBeforePuttingNewOnes, PrunerDropsEntriesOfPacksItMissed,
-            PrunerIgnoresMarks, PrunerListsRootsOnce, WriterBelievesAFreshIndex, WriterChecksNothing,
-            WriterListsNoMarks, WriterListsNoPacks, WriterListsPacksBeforeMarks, WriterLooksForNoBody,
-            WriterLooksForNoNotes,
+            PrunerIgnoresMarks, PrunerListsRootsOnce, PrunerPassesOverWhatIsUnindexed, WriterBelievesAFreshIndex,
+            WriterChecksNothing, WriterListsNoMarks, WriterListsNoPacks, WriterListsPacksBeforeMarks,
+            WriterLooksForNoBody, WriterLooksForNoNotes,
         },
-        Task::{AdoptNotes, Backup, Edit, Expire, Forget, ForgetOld, Prune},
+        Task::{AdoptNotes, Backup, Edit, Expire, Forget, ForgetOld, Prune, Store},
         Wait,
     },
     process::event::PRUNER_GAVE_UP,
@@ -48,6 +48,13 @@ fn merger() -> Config {
     Config { merges: true, packs: &[0b001, 0b010], runs: &[0b11], ..config }
 }
 
+/// Somebody stores and merges runs, but never claims: an index that is listed meanwhile can miss what is in both.
+pub(crate) fn hiding() -> Config {
+    let scripts: &[&[_]] = &[&[Backup(OLD)], &[Store(0b1000), Store(0b1_0000)], &[Prune]];
+    let config = Config::new("writer, 2 merges, pruner; runs in pages", scripts);
+    Config { bodies: &[], packs: &[OLD], merges: true, torn: &[Kind::Runs], ..config }
+}
+
 fn edits(times: usize) -> Config {
     let edits = [Edit, ForgetOld].repeat(times);
     let name = if times == 1 { "edit, pruner; bodies in pages" } else { "2 edits, pruner; bodies in pages" };
@@ -80,6 +87,7 @@ fn pruners_alone_and_together() {
     caught(pruners(), PrunerIgnoresMarks);
     let twice = Config { packs: &[SAME, SAME], runs: &[0b11], ..pruners() };
     caught(Config { name: "2 pruners, everything twice", ..twice }, PrunerChecksByTheOldListing);
+    caught(hiding(), PrunerPassesOverWhatIsUnindexed);
     caught(merger(), PrunerDropsEntriesOfPacksItMissed);
     caught(merger(), PrunerDeletesRunsBeforePuttingNewOnes);
 }

@@ -20,6 +20,7 @@ pub(crate) mod event {
     pub(crate) const MISSED: u16 = 256;
     pub(crate) const DISTURBED: u16 = 512;
     pub(crate) const PRUNER_GAVE_UP: u16 = 1024;
+    pub(crate) const PASSED_OVER: u16 = 2048;
 }
 
 /// Why an operation is done, for the trace; and the objects it is about.
@@ -58,6 +59,8 @@ pub(crate) struct WriterRun {
     pub(crate) needs: Bits,
     /// It has no blobs of its own.
     pub(crate) edits: bool,
+    /// It is killed before it claims.
+    pub(crate) dies: bool,
     /// Runs it has read in W1, as long as it may merge them.
     pub(crate) runs: Bits,
     /// Packs of which it knows, and which it trusts.
@@ -93,6 +96,8 @@ pub(crate) struct PrunerRun {
     pub(crate) half: bool,
     /// What is still to be deleted in this step; `None` before it has begun.
     pub(crate) todo: Option<Bits>,
+    /// Something that only tentative bodies need was nowhere when it was looked for the last time.
+    pub(crate) missed: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -128,6 +133,7 @@ impl Process {
         self.job = match task {
             None => Job::Idle,
             Some(Task::Backup(needs)) => Job::Writer(WriterRun { needs, ..WriterRun::default() }),
+            Some(Task::Store(needs)) => Job::Writer(WriterRun { needs, dies: true, ..WriterRun::default() }),
             Some(Task::Edit) => Job::Writer(WriterRun { edits: true, ..WriterRun::default() }),
             Some(Task::ForgetOld) => forgetter(bit(self.old)),
             Some(Task::Forget(bodies)) => forgetter(bodies),

@@ -131,8 +131,53 @@ impl Steps<'_> {
                 self.prune_on(("P9 puts a run for", names), world, self.process.clone(), run);
             }
             Step::DeleteRuns | Step::DeletePacks(_) | Step::DeleteMarks(_) => self.delete_some(run),
-            Step::Check { .. } | Step::Wait(_) | Step::Done(_) => {}
+            Step::Check { condemned } => {
+                for seals in self.list(Kind::Seals, true, same) {
+                    let mut run = run.clone();
+                    let nowhere = run.uncovered(&world, 0);
+                    let sealed = world.about(Kind::Seals, seals) & run.roots;
+                    let process = self.process.clone();
+                    let what = ("P8 lists the seals", seals);
+                    self.events |= event::MISSED;
+                    if world.about(Kind::Bodies, sealed) & nowhere != 0 {
+                        run.answer(Answer::Missing(Root::Committed));
+                    } else if !run.missed {
+                        run.missed = true;
+                        run.answer(Answer::Missing(Root::Tentative));
+                    } else if world.about(Kind::Packs, run.packs) & nowhere != 0
+                        && !self.has(Mutation::PrunerPassesOverWhatIsUnindexed)
+                    {
+                        // In a pack that no run names: it is not nowhere.
+                        run.answer(Answer::Missing(Root::Tentative));
+                    } else {
+                        self.events |= event::PASSED_OVER;
+                        run.missed = false;
+                        if self.check(&world, &mut run, Slot::bits(&condemned), nowhere) {
+                            self.stop(what, world, process);
+                            continue;
+                        }
+                    }
+                    self.prune_on(what, world, process, run);
+                }
+            }
+            Step::Wait(_) | Step::Done(_) => {}
         }
+    }
+
+    /// P8, of what is somewhere. Whether to stop after too many rescues.
+    fn check(&mut self, world: &World, run: &mut PrunerRun, condemned: Bits, nowhere: Bits) -> bool {
+        let uncovered = run.uncovered(world, condemned) & !nowhere;
+        if uncovered == 0 {
+            run.answer(Answer::Covered);
+        } else if run.machine.rescues() == self.actor.config.rescues {
+            self.events |= event::PRUNER_GAVE_UP;
+            return true;
+        } else {
+            self.events |= event::PRUNER_RESCUED;
+            run.missing = uncovered;
+            run.answer(Answer::Rescuable);
+        }
+        false
     }
 
     /// P1 and P6. Whoever may adopt may be wrong about it.
@@ -280,19 +325,14 @@ impl Steps<'_> {
                     let condemned = Slot::bits(&condemned);
                     let own = Slot::bits(run.machine.victims());
                     let counts_own = self.has(Mutation::PrunerCountsItsVictims);
-                    let uncovered = run.uncovered(&world, if counts_own { condemned & !own } else { condemned });
-                    if uncovered == 0 {
-                        run.answer(Answer::Covered);
-                    } else if run.uncovered(&world, 0) != 0 {
-                        self.events |= event::MISSED;
-                        run.answer(Answer::Missing(Root::Tentative));
-                    } else if run.machine.rescues() == self.actor.config.rescues {
-                        self.events |= event::PRUNER_GAVE_UP;
+                    let condemned = if counts_own { condemned & !own } else { condemned };
+                    if run.uncovered(&world, 0) != 0 {
+                        // Who needs it is looked up in the seals.
+                        break;
+                    }
+                    run.missed = false;
+                    if self.check(&world, &mut run, condemned, 0) {
                         return self.stop(what, world, process);
-                    } else {
-                        self.events |= event::PRUNER_RESCUED;
-                        run.missing = uncovered;
-                        run.answer(Answer::Rescuable);
                     }
                 }
                 Step::PutIndex(victims)

@@ -6,8 +6,8 @@ use crate::{
         Task::{AdoptNotes, Backup, Edit, Expire, Forget, ForgetOld, Prune},
     },
     process::event::{
-        ADOPTED, CLAIMED_TWICE, COMMITTED, DISTURBED, EXPIRED, FORGOTTEN, PRUNED, PRUNER_GAVE_UP, PRUNER_RESCUED,
-        WRITER_RESCUED,
+        ADOPTED, CLAIMED_TWICE, COMMITTED, DISTURBED, EXPIRED, FORGOTTEN, MISSED, PASSED_OVER, PRUNED, PRUNER_GAVE_UP,
+        PRUNER_RESCUED, WRITER_RESCUED,
     },
     search::safe,
     world::{Bits, Kind},
@@ -63,6 +63,14 @@ fn merges() {
     let runs = Config { packs: &[0b001, 0b010], runs: &[0b01, 0b10], ..config };
     let happens = COMMITTED | WRITER_RESCUED | PRUNED | PRUNER_RESCUED;
     safe(Config { merges: true, delayed: true, cleans_up: true, happens, ..runs });
+}
+
+/// A writer with an old index claims what is gone, and dies; prunes go on without it.
+#[test]
+fn broken_claims() {
+    let config = Config::new("writer of nothing new, pruner twice", &[&[Backup(OLD)], &[Prune, Prune]]);
+    let happens = COMMITTED | PRUNED | MISSED | PASSED_OVER;
+    safe(Config { bodies: &[], packs: &[0b001, 0b010], runs: &[0b11], cleans_up: true, happens, ..config });
 }
 
 #[test]

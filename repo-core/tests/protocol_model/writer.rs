@@ -207,6 +207,7 @@ impl Steps<'_> {
                     process.committed = body.slot();
                     return self.done(what, world, process, bit(body.slot()));
                 }
+                Step::PutBody if run.dies => return self.done(what, world, process, 0),
                 Step::Done(Outcome::PrunedAway) => return self.stop(what, world, process),
                 _ => break,
             }
