@@ -56,8 +56,12 @@ pub enum Step {
     Wait(After),
     /// P7: list the packs, and load the index. Begins after P6 has ended; nothing of it may be older.
     ListPacks,
-    /// P8: look, without touching the store, whether every live blob lies in a pack that P7 listed in full length, that the index
-    /// of P7 names, and that is not condemned.
+    /// P8: look whether every live blob lies in a pack that P7 listed in full length, that the index of P7 names, and that is not
+    /// condemned.
+    ///
+    /// At a second look the driver may leave out of account what only tentative bodies need, if it lies in *no* pack that P7 listed.
+    /// The index cannot tell that, since a listing can miss an old run and the one it is merged into; packs that no run of
+    /// P7 names have to be read. What no pack holds is not deleted by us, and its writer finds out in W7.
     Check {
         /// What does not count: our own victims, and what the marks of P6 name.
         condemned: BTreeSet<PackId>,
