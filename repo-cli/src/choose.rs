@@ -80,6 +80,21 @@ pub(crate) fn listing(repository: &Repository, output: &Output) -> Result<Listin
     Ok(listing)
 }
 
+/// The snapshots that are named, or, if none is, all that the filter accepts.
+pub(crate) fn several(listing: &Listing, queries: &[String], filter: &Filter) -> Result<Vec<SnapshotId>> {
+    if queries.is_empty() {
+        return Ok(listing.select(filter).map(|(id, _)| *id).collect());
+    }
+    let mut ids = Vec::new();
+    for query in queries {
+        let (id, _) = listing.find(query, filter)?;
+        if !ids.contains(id) {
+            ids.push(*id);
+        }
+    }
+    Ok(ids)
+}
+
 /// How a command ends that was done with a listing: snapshots that cannot be read were told of, and must not pass for none.
 pub(crate) fn listing_ending(listing: &Listing) -> Ending {
     match listing.damaged.len() + listing.newer.len() {

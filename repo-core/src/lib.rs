@@ -10,6 +10,7 @@ pub mod codec;
 pub mod compress;
 pub mod crypto;
 pub mod dump;
+pub mod edit;
 pub mod envelope;
 pub mod error;
 pub mod forget;

@@ -14,4 +14,5 @@ pub(crate) mod prune;
 pub(crate) mod restore;
 pub(crate) mod snapshots;
 pub(crate) mod stats;
+pub(crate) mod tag;
 pub(crate) mod version;

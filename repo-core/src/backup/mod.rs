@@ -24,7 +24,7 @@ use crate::{
         reader::{BlobReader, CACHE_BYTES},
         session::{Added, Session, SessionOptions},
     },
-    snapshot::{Protection, Snapshot, Summary},
+    snapshot::{Protection, Snapshot, Summary, rescue::store_again},
     source::Source,
     store::{ObjectName, Place},
     time::Timestamp,
@@ -43,7 +43,6 @@ mod large;
 mod metadata;
 mod partial;
 mod queue;
-mod rescue;
 mod reuse;
 mod scan;
 mod tally;
@@ -259,7 +258,7 @@ fn backup_once(
     let tree = root.tree;
     let body = body(source, options, report.parent, root, outcome.owners, report.summary);
     cancel.check()?;
-    report.snapshot = Some(session.commit(&body, &mut |session, _| rescue::store_again(session, &tree))?);
+    report.snapshot = Some(session.commit(&body, &mut |session, _| store_again(session, &tree))?);
     remove_notes(repository, &known.left_behind);
     Ok(report)
 }

@@ -31,24 +31,40 @@ impl Session {
     /// Any failure leaves no seal: the snapshot is then tentative or not there at all, and what was stored is of use to the next
     /// session. The session's note stays, so that the next one looks for it.
     pub fn commit<T: Serialize>(mut self, body: &T, rescue: &mut Rescue<'_>) -> Result<SnapshotId> {
-        let mut claims = Vec::new();
-        let committed = match self.drive(body, rescue, &mut claims) {
-            Err(Error::PrunedAway) => {
-                // There is no seal. A body that stays keeps what it needs from being pruned until it expires.
-                let _ = self.repository().delete_objects(&claims);
-                return Err(Error::PrunedAway);
-            }
-            result => result?,
-        };
+        let committed = self.commit_one(body, None, rescue)?;
         // The snapshot is committed. A note that cannot be removed costs the next session a look.
         let _ = self.remove_note();
         Ok(committed)
+    }
+
+    /// Commits one of several snapshots; the session goes on.
+    ///
+    /// With a `basis`, the snapshot takes over parts of that committed snapshot without having looked through them, and the session
+    /// does not know what they need. While the basis is there it protects them; `docs/protocol.md`, "Leaning on another snapshot", says
+    /// when that is enough. Where it is not, `rescue` is called with no packs, to claim everything, or to fail.
+    ///
+    /// # Errors
+    /// As [`Self::commit`]; and [`Error::NoSnapshot`] when the basis is gone.
+    pub fn commit_one<T: Serialize>(
+        &self,
+        body: &T,
+        basis: Option<&SnapshotId>,
+        rescue: &mut Rescue<'_>,
+    ) -> Result<SnapshotId> {
+        let mut claims = Vec::new();
+        let result = self.drive(body, basis, rescue, &mut claims);
+        if matches!(result, Err(Error::PrunedAway | Error::NoSnapshot { .. })) {
+            // There is no seal. A body that stays keeps what it needs from being pruned until it expires.
+            let _ = self.repository().delete_objects(&claims);
+        }
+        result
     }
 
     /// `claims` become the bodies that were put, but for those for which a seal may be there.
     fn drive<T: Serialize>(
         &self,
         body: &T,
+        mut basis: Option<&SnapshotId>,
         rescue: &mut Rescue<'_>,
         claims: &mut Vec<ObjectName>,
     ) -> Result<SnapshotId> {
@@ -56,6 +72,8 @@ impl Session {
         let mut writer = Writer::default();
         let mut body_bytes = 0;
         let mut cut = None;
+        // A claim from before everything was looked through.
+        let mut claimed = None;
         loop {
             let answer = match writer.step() {
                 // The index was read before the session was opened.
@@ -65,6 +83,7 @@ impl Session {
                     self.put_merged_index()?;
                     Answer::Stored(self.needed_packs())
                 }
+                Step::PutBody if claimed.is_some() => Answer::BodyPut(claimed.take().expect("it was just there")),
                 Step::PutBody => {
                     let (body, size_bytes) = repository.save_sized(Place::Snapshots, ObjectKind::Snapshot, body)?;
                     body_bytes = size_bytes;
@@ -72,7 +91,22 @@ impl Session {
                     self.wait_until_visible();
                     Answer::BodyPut(body.into())
                 }
-                Step::ListMarks => Answer::Marks(repository.notes()?.condemned()),
+                Step::ListMarks => {
+                    let condemned = repository.notes()?.condemned();
+                    if let Some(leaned_on) = basis {
+                        // Begins after the marks were listed: the basis was there all the time until then.
+                        self.check_basis(leaned_on)?;
+                        if !condemned.is_empty() {
+                            rescue(self, &BTreeSet::new())?;
+                            basis = None;
+                            claimed = claims.last().map(|name| name.id().into());
+                            writer = Writer::default();
+                            continue;
+                        }
+                    }
+                    Answer::Marks(condemned)
+                }
+                Step::ListPacks if writer.needed().is_empty() => Answer::Packs(BTreeSet::new()),
                 Step::ListPacks => {
                     let (present, damage) = self.list_needed(writer.needed())?;
                     cut = damage;
@@ -107,6 +141,14 @@ impl Session {
                 Step::Done(Outcome::PrunedAway) => return Err(Error::PrunedAway),
             };
             writer.answer(answer).map_err(|error| Error::Invalid(error.to_string()))?;
+        }
+    }
+
+    /// Makes sure that the snapshot whose parts are taken over is there.
+    fn check_basis(&self, basis: &SnapshotId) -> Result<()> {
+        match self.repository().store().stat(&ObjectName::new(Place::Snapshots, *basis))? {
+            Some(_) => Ok(()),
+            None => Err(Error::NoSnapshot { query: basis.to_string() }),
         }
     }
 

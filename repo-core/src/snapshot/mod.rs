@@ -16,6 +16,7 @@ use crate::{
 };
 
 pub mod group;
+pub mod rescue;
 pub mod select;
 
 /// A snapshot body. The order of fields is the stored encoding.

@@ -132,6 +132,13 @@ impl ExcludeRules {
         self.exact.selects(verdict.exact) || self.folded.selects(verdict.folded)
     }
 
+    /// Whether something below a directory with these components may be left out, though the directory is not. Not always right when
+    /// it says yes.
+    pub(crate) fn may_exclude_below(&self, directory: &[&[u8]]) -> bool {
+        self.exact.may_select_below(directory)
+            || self.with_folded(directory, |directory| self.folded.may_select_below(directory))
+    }
+
     fn with_folded<T: Default>(&self, components: &[&[u8]], then: impl FnOnce(&[&[u8]]) -> T) -> T {
         if self.folded.is_empty() {
             return T::default();

@@ -1,4 +1,4 @@
-//! Storing again what lies in packs that a pruner has condemned while the snapshot was made.
+//! Claiming all that a snapshot needs, and storing again what lies in packs that a pruner has condemned while it was made.
 
 use std::{collections::HashSet, sync::Arc};
 
@@ -16,12 +16,13 @@ use crate::{
         node::{Content, NodeKind, Piece},
     },
 };
-/// Walks the new snapshot's tree and stores again every blob of it that has no copy in a pack the session counts on. Condemned packs are still
+
+/// Walks a tree, says that the session needs every blob of it, and stores again each that has no copy in a pack the session counts on. Condemned packs are still
 /// readable until they are deleted; what is gone already cannot be saved.
 ///
 /// # Errors
 /// [`Error::PrunedAway`] when something is gone; the next backup will store it anew.
-pub(super) fn store_again(session: &Session, tree: &BlobId) -> Result<()> {
+pub fn store_again(session: &Session, tree: &BlobId) -> Result<()> {
     let repository = session.repository();
     let index = Arc::new(IndexSet::load(repository.store(), repository.keys(), None)?);
     let reader = |index: &Arc<IndexSet>| BlobReader::new(Arc::clone(repository), Arc::clone(index), CACHE_BYTES);
