@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::commands::{
     backup::BackupArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, dump::DumpArgs,
     forget::ForgetArgs, init::InitArgs, key::KeyArgs, ls::LsArgs, man::ManArgs, prune::PruneArgs, restore::RestoreArgs,
-    snapshots::SnapshotsArgs, stats::StatsArgs, tag::TagArgs, version::VersionArgs,
+    rewrite::RewriteArgs, snapshots::SnapshotsArgs, stats::StatsArgs, tag::TagArgs, version::VersionArgs,
 };
 
 /// What stands below every help text.
@@ -48,6 +48,7 @@ pub(crate) enum Command {
     Dump(DumpArgs),
     Forget(ForgetArgs),
     Tag(TagArgs),
+    Rewrite(RewriteArgs),
     Prune(PruneArgs),
     Check(CheckArgs),
     Stats(StatsArgs),

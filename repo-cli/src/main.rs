@@ -62,6 +62,7 @@ fn run(cli: Cli, environment: Environment, output: &Arc<Output>) -> Result<Endin
         Command::Dump(args) => args.run(context),
         Command::Forget(args) => args.run(context),
         Command::Tag(args) => args.run(context),
+        Command::Rewrite(args) => args.run(context),
         Command::Prune(args) => args.run(context),
         Command::Stats(args) => args.run(context),
         Command::Check(args) => args.run(context),

@@ -27,13 +27,9 @@ use crate::{
 /// Largest list that is read.
 const LIST_BYTES_MAX: u64 = 1 << 30;
 
-/// What to back up and what to leave out.
-#[derive(Debug, Args)]
-pub(crate) struct TargetArgs {
-    /// Files and directories
-    #[arg(value_name = "PATH")]
-    pub(crate) paths: Vec<OsString>,
-
+/// Patterns of what to leave out.
+#[derive(Debug, Default, Args)]
+pub(crate) struct ExcludeArgs {
     /// Leave out what matches this pattern (may be given several times)
     #[arg(short, long, value_name = "PATTERN", help_heading = "What to leave out")]
     exclude: Vec<OsString>,
@@ -49,6 +45,17 @@ pub(crate) struct TargetArgs {
     /// The same, upper and lower case alike
     #[arg(long, value_name = "FILE", help_heading = "What to leave out")]
     iexclude_file: Vec<PathBuf>,
+}
+
+/// What to back up and what to leave out.
+#[derive(Debug, Args)]
+pub(crate) struct TargetArgs {
+    /// Files and directories
+    #[arg(value_name = "PATH")]
+    pub(crate) paths: Vec<OsString>,
+
+    #[command(flatten)]
+    excludes: ExcludeArgs,
 
     /// Leave out what is in directories that hold a file of this name (that begins with this header)
     #[arg(long, value_name = "NAME[:HEADER]", help_heading = "What to leave out")]
@@ -138,7 +145,8 @@ pub(crate) fn local(args: &TargetArgs, context: &Context) -> Result<(Local, Loca
     Ok((Local { targets, unmatched, excludes, here }, options))
 }
 
-fn rules(args: &TargetArgs, context: &Context) -> Result<(ExcludeRules, Vec<String>)> {
+/// The rules of these flags, and the patterns as texts.
+pub(crate) fn patterns(args: &ExcludeArgs, context: &Context) -> Result<(ExcludeRules, Vec<String>)> {
     let mut rules = ExcludeRules::default();
     let mut remembered = Vec::new();
     let variable = |name: &[u8]| {
@@ -164,6 +172,11 @@ fn rules(args: &TargetArgs, context: &Context) -> Result<(ExcludeRules, Vec<Stri
     for pattern in &args.iexclude {
         add(pattern.as_bytes(), true, "--iexclude")?;
     }
+    Ok((rules, remembered))
+}
+
+fn rules(args: &TargetArgs, context: &Context) -> Result<(ExcludeRules, Vec<String>)> {
+    let (mut rules, remembered) = patterns(&args.excludes, context)?;
     for spec in &args.exclude_if_present {
         let result = rules.if_present(spec.as_bytes());
         result.map_err(|error| Failure::usage(format!("--exclude-if-present: {error}")))?;

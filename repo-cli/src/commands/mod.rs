@@ -12,6 +12,7 @@ pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod prune;
 pub(crate) mod restore;
+pub(crate) mod rewrite;
 pub(crate) mod snapshots;
 pub(crate) mod stats;
 pub(crate) mod tag;

@@ -39,6 +39,7 @@ pub(crate) enum Work {
     Check,
     Dump,
     Prune,
+    Rewrite,
 }
 
 impl Work {
@@ -47,6 +48,7 @@ impl Work {
         match self {
             Self::Backup | Self::Restore | Self::Dump => ("file", "files"),
             Self::Check | Self::Prune => ("pack", "packs"),
+            Self::Rewrite => ("snapshot", "snapshots"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use crate::{
     edit::{
         EditOptions, Outcome,
-        changes::original_of,
+        changes::{TagChange, original_of},
         prune_tree::{Memory, TreePruner},
     },
     error::{Error, Result},
@@ -53,6 +53,15 @@ impl<'a> Editor<'a> {
     /// Makes the edited snapshot, unless it would be the same or is there already. The original is left as it is.
     pub(super) fn make(&mut self, id: &SnapshotId, original: &Snapshot) -> Result<Option<(Outcome, Snapshot)>> {
         original.check_known(id)?;
+        match self.try_make(id, original) {
+            // What had been written was pruned before it was claimed, or was never there. It is not counted on any more, and can be
+            // written again.
+            Err(Error::PrunedAway) => self.try_make(id, original),
+            result => result,
+        }
+    }
+
+    fn try_make(&mut self, id: &SnapshotId, original: &Snapshot) -> Result<Option<(Outcome, Snapshot)>> {
         let mut edited = self.options.changes.apply(original);
         if self.options.exclude.rules.has_patterns() {
             let (tree, totals) = self.prune_tree(&original.tree, original.totals)?;
@@ -66,6 +75,12 @@ impl<'a> Editor<'a> {
             return Ok(None);
         }
         edited.original = Some(original_of(id, original));
+        if let Some(mark) = &self.options.mark {
+            edited.tags = TagChange::Change { add: vec![mark.clone()], remove: Vec::new() }.apply(&edited.tags);
+        }
+        if edited == *original {
+            return Ok(None);
+        }
         if let Some(there) = self.find_made(&edited)? {
             return Ok(Some((Outcome::WasMade(there), edited)));
         }
@@ -118,9 +133,7 @@ impl<'a> Editor<'a> {
 
     /// The session, with the index if that is needed.
     fn work(&mut self, needs_index: bool) -> Result<&mut Work> {
-        if needs_index
-            && let Some(work) = self.work.take_if(|work| !work.has_index)
-        {
+        if needs_index && let Some(work) = self.work.take_if(|work| !work.has_index) {
             work.session.close()?;
         }
         if self.work.is_none() {

@@ -40,6 +40,8 @@ pub struct EditOptions {
     pub changes: Changes,
     /// What to leave out of them.
     pub exclude: Exclude,
+    /// A tag for those that are changed, so that they are told apart from their originals.
+    pub mark: Option<String>,
     /// Forget the old ones. Otherwise both are there.
     pub forget: bool,
     /// An edit that may lose files of a protected snapshot, by forgetting the old one, is refused without this.
@@ -59,6 +61,7 @@ impl EditOptions {
         Self {
             changes: Changes { tags: change, ..Changes::default() },
             exclude: Exclude::default(),
+            mark: None,
             forget: true,
             even_protected: true,
             dry_run: false,
