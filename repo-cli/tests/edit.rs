@@ -55,7 +55,7 @@ fn rewriting() {
     let before = snapshots(&sandbox);
     let old = id(&before[0]);
     let dry = stdout(&sandbox.coffer(&["rewrite", "-n", "-e", "c.bin"]).assert().success());
-    assert!(dry.contains(&format!("snapshot {} would be made anew, without 1 file (312.5 KiB)\n", &old[..8])), "{dry}");
+    assert!(dry.contains(&format!("snapshot {} would be made anew, without 1 file (312 KiB)\n", &old[..8])), "{dry}");
     assert!(dry.ends_with("would rewrite 1 snapshot\n"), "{dry}");
     assert_eq!(snapshots(&sandbox), before);
 

@@ -25,7 +25,7 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// What a module may use within its own layer.
-const NEIGHBOURS: [(&str, &[&str]); 10] = [
+const NEIGHBOURS: [(&str, &[&str]); 11] = [
     ("blob", &["error", "id"]),
     ("error", &["blob", "id"]),
     ("parallel", &["error"]),
@@ -36,6 +36,7 @@ const NEIGHBOURS: [(&str, &[&str]); 10] = [
     ("pack", &["envelope"]),
     ("index", &["envelope", "pack"]),
     ("retention", &["snapshot"]),
+    ("snapshot", &["tree"]),
 ];
 
 /// Test doubles, which may use whatever they test.
