@@ -46,7 +46,9 @@ const PATTERNS: [&str; 3] = ["own", "/d/7", "e/l*"];
 
 fn without(patterns: &[&str], forget: bool) -> EditOptions {
     let mut rules = ExcludeRules::default();
-    patterns.iter().for_each(|pattern| rules.pattern(pattern.as_bytes()).unwrap());
+    for pattern in patterns {
+        rules.pattern(pattern.as_bytes()).unwrap();
+    }
     EditOptions {
         changes: Changes::default(),
         exclude: Exclude { rules, patterns: list(patterns) },

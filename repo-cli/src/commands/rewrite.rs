@@ -181,7 +181,7 @@ impl RewriteArgs {
             (Outcome::Unchanged, _) => output.detail(&format!("snapshot {id} stays as it is")),
             (Outcome::Made(None), _) => output.say(&format!("snapshot {id} would be made anew{less}")),
             (Outcome::WasMade(new), _) => {
-                output.say(&format!("snapshot {id} was made anew already, as {}", new.short()))
+                output.say(&format!("snapshot {id} was made anew already, as {}", new.short()));
             }
             (_, Some(new)) => {
                 let old = if self.forget { "is now" } else { "is also there as" };

@@ -61,10 +61,9 @@ impl Changes {
             (changed.time, changed.utc_offset_seconds) = (time, utc_offset_seconds);
         }
         match self.label.as_deref() {
-            None => {}
             // What the user named is not known any more where there was a label; the paths come nearest.
             Some("") if changed.label.is_some() => (changed.label, changed.source) = (None, changed.paths.clone()),
-            Some("") => {}
+            None | Some("") => {}
             Some(label) => (changed.label, changed.source) = (Some(label.to_owned()), vec![label.to_owned()]),
         }
         changed
