@@ -3,6 +3,8 @@
 //! ```text
 //! scale files <directories> <files in each> [<bytes of each>]   small files that exist nowhere, into memory-less storage
 //! scale stream <gibibytes>                                      one long stream of bytes that do not repeat
+//! scale repository <path> <directories> <files in each>         a repository to try commands on: one snapshot of all these files, one
+//!                                                               of half of the directories; its password is x
 //! ```
 //!
 //! Run it under `/usr/bin/time -v`; it also tells the peak memory itself. What is stored is hashed by the store and thrown away, but
@@ -255,7 +257,10 @@ fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let number = |position: usize| arguments.get(position).and_then(|argument| argument.parse::<u64>().ok());
     let folder = tempfile::tempdir().expect("a temporary folder");
-    let store = Forgetful { disk: LocalStore::new(folder.path().join("repository")), packs: Mutex::default() };
+    let store: Arc<dyn Store> = match (arguments.first().map(String::as_str), arguments.get(1)) {
+        (Some("repository"), Some(path)) => Arc::new(LocalStore::new(path)),
+        _ => Arc::new(Forgetful { disk: LocalStore::new(folder.path().join("repository")), packs: Mutex::default() }),
+    };
     let init = InitOptions {
         password: b"x",
         host: "host".into(),
@@ -263,7 +268,7 @@ fn main() {
         kdf_cost: KdfCost::TEST,
         parameters: Parameters::default(),
     };
-    let repository = Arc::new(Repository::init(Arc::new(store), Arc::new(SystemRuntime), &init).expect("it is new"));
+    let repository = Arc::new(Repository::init(store, Arc::new(SystemRuntime), &init).expect("it is new"));
     match arguments.first().map(String::as_str) {
         Some("files") => {
             let source = MadeUp {
@@ -274,6 +279,11 @@ fn main() {
             run(&repository, &source, "first");
             run(&repository, &source, "unchanged");
         }
+        Some("repository") => {
+            let all = MadeUp { directories: number(2).unwrap_or(1000), files: number(3).unwrap_or(1000), bytes: 40 };
+            run(&repository, &all, "all");
+            run(&repository, &MadeUp { directories: all.directories / 2, ..all }, "half");
+        }
         Some("stream") => {
             let left = number(1).unwrap_or(20) << 30;
             let stream = StreamOptions { path: "stream".into(), user: 0, group: 0, time: TIME, named: None };
@@ -281,6 +291,8 @@ fn main() {
             let source = StreamSource::new(stream, content, Box::new(|| Ok(()))).expect("a good name");
             run(&repository, &source, "stream");
         }
-        _ => panic!("scale files <directories> <files in each> [<bytes>] | scale stream <gibibytes>"),
+        _ => panic!(
+            "scale files <directories> <files in each> [<bytes>] | stream <gibibytes> | repository <path> <directories> <files in each>"
+        ),
     }
 }

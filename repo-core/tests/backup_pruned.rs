@@ -248,6 +248,30 @@ fn what_was_pruned_meanwhile_does_not_come_back_into_the_index() {
     assert!(common::bench::index(&repository).all_packs().all(|pack| !victims.contains(&pack.id)));
 }
 
+/// A pruner has put the index without its victims, and deletes the old one only after a backup has come and gone: what the backup merges and
+/// deletes meanwhile must not be what the pruner relies on.
+#[test]
+fn a_run_that_a_pruner_has_just_put_stays_until_somebody_has_put_another() {
+    for every in 1..5 {
+        let (store, tree, _) = filled();
+        let pruner = open(store.clone());
+        let victims: Vec<_> = packs(&store).into_iter().step_by(every).take(3).collect();
+        let staying: BTreeSet<PackId> = packs(&store).into_iter().filter(|pack| !victims.contains(pack)).collect();
+        let old = names(&store, Place::Index);
+        let kept: Vec<_> = old.iter().map(|name| (*name, store.bytes_of(name).unwrap())).collect();
+        remove_from_index(&pruner, &store, &victims);
+        for (name, bytes) in kept {
+            store.replace(&name, bytes.to_vec());
+        }
+        back_up_model(&open(store.clone()), &changed(&tree));
+        for name in old {
+            store.remove(&name);
+        }
+        let named: BTreeSet<PackId> = common::bench::index(&pruner).all_packs().map(|pack| pack.id).collect();
+        assert!(named.is_superset(&staying), "{every}");
+    }
+}
+
 /// What cannot be read again, such as a stream.
 struct Once(ModelSource);
 

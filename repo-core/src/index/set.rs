@@ -1,6 +1,12 @@
 //! All runs of a repository together.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+};
 
 use crate::{
     blob::{BlobKind, BlobLocation},
@@ -33,6 +39,8 @@ pub struct Run {
 #[derive(Default)]
 pub struct IndexSet {
     runs: Vec<Run>,
+    /// Where a blob was found last: what is looked for next was mostly stored at the same time, so that one look is enough.
+    last: AtomicUsize,
 }
 
 /// A blob found in the index.
@@ -150,14 +158,30 @@ impl IndexSet {
         self.copies(kind, id).next()
     }
 
+    /// The runs with their numbers, in the order in which a blob is looked for best.
+    pub fn runs_by_nearness(&self) -> impl Iterator<Item = (usize, &Run)> {
+        let last = self.last.load(Ordering::Relaxed);
+        let all = || self.runs.iter().enumerate();
+        all().skip(last).chain(all().take(last.min(self.runs.len())))
+    }
+
+    /// Something was found in this run.
+    pub fn found_in(&self, run: usize) {
+        // Written only when it changes, since all threads read it.
+        if self.last.load(Ordering::Relaxed) != run {
+            self.last.store(run, Ordering::Relaxed);
+        }
+    }
+
     /// All copies of a blob; the same copy comes several times if several runs name it. Runs know the beginnings of ids only: one
     /// that is another blob, whose id begins alike, may be among them, and the next is to be tried then.
     pub fn copies<'a>(&'a self, kind: BlobKind, id: &BlobId) -> impl Iterator<Item = Found> + use<'a> {
         let prefix = BlobPrefix::from(id);
-        self.runs.iter().flat_map(move |run| {
-            run.table
-                .find_all(kind, prefix)
-                .map(move |(pack, location)| Found { location, pack: run.first_pack + pack })
+        self.runs_by_nearness().flat_map(move |(number, run)| {
+            run.table.find_all(kind, prefix).map(move |(pack, location)| {
+                self.found_in(number);
+                Found { location, pack: run.first_pack + pack }
+            })
         })
     }
 }

@@ -17,7 +17,7 @@ use crate::{
     tree::visit::{Visitor, visit},
 };
 
-/// The live blobs, as the index of one moment has them. Grows only.
+/// The live blobs, as the index of one moment has them, each at one copy at least. Grows only.
 pub(super) struct Live {
     index: Arc<IndexSet>,
     /// By run.
@@ -83,29 +83,30 @@ impl Live {
         visit(blobs, roots, threads, self, cancel)
     }
 
-    /// Says that a blob is live; whether that is news.
+    /// Says that a blob is live, at the first copy that is found; whether that is news. Now and then it says so of what was told
+    /// before, at another copy.
     fn mark(&self, kind: BlobKind, id: &BlobId) -> bool {
-        let (mut known, mut new) = (false, false);
-        for (run, rows) in self.index.runs().iter().zip(&self.rows) {
-            for row in run.table.rows_of(kind, id) {
-                known = true;
-                new |= set(rows.of(kind), row);
+        for (number, run) in self.index.runs_by_nearness() {
+            if let Some(row) = run.table.rows_of(kind, id).next() {
+                self.index.found_in(number);
+                return self.rows.get(number).is_some_and(|rows| set(rows.of(kind), row));
             }
         }
-        if known { new } else { self.others().insert((kind, *id)) }
+        self.others().insert((kind, *id))
     }
 
     /// Whether a blob is live.
     pub(super) fn contains(&self, kind: BlobKind, id: &BlobId) -> bool {
-        for (run, rows) in self.index.runs().iter().zip(&self.rows) {
-            if let Some(row) = run.table.rows_of(kind, id).next() {
-                return is_set(rows.of(kind), row);
-            }
-        }
-        self.others().contains(&(kind, *id))
+        self.index.runs_by_nearness().any(|(number, run)| {
+            let mut rows = run.table.rows_of(kind, id);
+            rows.any(|row| {
+                self.index.found_in(number);
+                self.has(number, kind, row)
+            })
+        }) || self.others().contains(&(kind, *id))
     }
 
-    /// Whether the blob in this row of this run is live.
+    /// Whether the blob in this row of this run was found live there; it may have been found so at another copy of it.
     pub(super) fn has(&self, run: usize, kind: BlobKind, row: u32) -> bool {
         self.rows.get(run).is_some_and(|rows| is_set(rows.of(kind), row))
     }

@@ -1,7 +1,7 @@
 //! P9: an index without the packs that go.
 
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
@@ -19,7 +19,7 @@ use crate::{
 /// Blobs of one run that is written: what is in memory at once. A larger run is written alone.
 const RUN_BLOBS: usize = 1 << 20;
 
-/// For the runs of `index` that name any of `victims` puts runs that name the same without these. Tells which runs may be deleted: those of
+/// For the runs of `index` that name any of `victims`, or what others name too, puts runs that name the same without these. Tells which runs may be deleted: those of
 /// which every other pack is named elsewhere, by an index that was read again after that.
 ///
 /// A pack may not be named there though its run was put, if somebody else has pruned it meanwhile, or the store does not keep what it
@@ -35,23 +35,21 @@ pub(super) fn replace(repository: &Repository, index: &IndexSet, victims: &BTree
     }
     let named: HashSet<PackId> = now.all_packs().map(|pack| pack.id).collect();
     let is_replaced = |run: &&Run| {
-        let mut packs = (0..run.table.counts().packs).filter_map(|row| run.table.pack(row));
-        old.contains(&run.id) && packs.all(|pack| victims.contains(&pack.id) || named.contains(&pack.id))
+        old.contains(&run.id) && packs_of(run).all(|pack| victims.contains(&pack) || named.contains(&pack))
     };
     Ok(index.runs().iter().filter(is_replaced).map(|run| run.id).collect())
 }
 
 /// Puts them. Tells which runs they replace.
 fn put(repository: &Repository, index: &IndexSet, victims: &BTreeSet<PackId>) -> Result<HashSet<IndexId>> {
+    let repeated = repeated(index);
     let mut old = HashSet::new();
     let mut builder = new_builder(victims);
     for run in index.runs() {
-        let mut packs = (0..run.table.counts().packs).filter_map(|row| run.table.pack(row));
-        if !packs.any(|pack| victims.contains(&pack.id)) {
+        if !packs_of(run).any(|pack| victims.contains(&pack)) && !repeated.contains(&run.id) {
             continue;
         }
-        let counts = run.table.counts();
-        if !builder.is_empty() && builder.blobs() + counts.data as usize + counts.tree as usize > RUN_BLOBS {
+        if !builder.is_empty() && builder.blobs() + blobs_of(run) > RUN_BLOBS {
             put_run(repository, std::mem::replace(&mut builder, new_builder(victims)))?;
         }
         builder.add_table(&run.table);
@@ -59,6 +57,32 @@ fn put(repository: &Repository, index: &IndexSet, victims: &BTreeSet<PackId>) ->
     }
     put_run(repository, builder)?;
     Ok(old)
+}
+
+/// Runs that name packs which others name too: merged before, by somebody who was not allowed to delete them, or did not come to it. They
+/// are put together, as long as that is little.
+fn repeated(index: &IndexSet) -> HashSet<IndexId> {
+    let mut first: HashMap<PackId, &Run> = HashMap::new();
+    let mut repeated: HashMap<IndexId, &Run> = HashMap::new();
+    for run in index.runs() {
+        for pack in packs_of(run) {
+            if let Some(other) = first.insert(pack, run) {
+                repeated.insert(other.id, other);
+                repeated.insert(run.id, run);
+            }
+        }
+    }
+    let blobs: usize = repeated.values().map(|run| blobs_of(run)).sum();
+    if blobs > RUN_BLOBS { HashSet::new() } else { repeated.into_keys().collect() }
+}
+
+fn packs_of(run: &Run) -> impl Iterator<Item = PackId> {
+    (0..run.table.counts().packs).filter_map(|row| run.table.pack(row)).map(|pack| pack.id)
+}
+
+fn blobs_of(run: &Run) -> usize {
+    let counts = run.table.counts();
+    counts.data as usize + counts.tree as usize
 }
 
 fn new_builder(victims: &BTreeSet<PackId>) -> IndexBuilder {

@@ -267,7 +267,7 @@ impl Session {
         };
         let mut superseded = Vec::new();
         if merge {
-            let mut runs = self.runs_to_merge(&mut superseded)?;
+            let mut runs = self.runs_to_merge()?;
             runs.sort_by_key(|run| run.size_bytes);
             for run in runs {
                 let counts = run.table.counts();
@@ -308,12 +308,13 @@ impl Session {
         Ok(())
     }
 
-    /// The runs of the index that are still there and name something that no larger one names. Those that do not go to `superseded`.
+    /// The runs of the index that are still there and name something that no larger one names.
     ///
     /// One that is gone was merged or cleaned by somebody else; to merge it would name again what a prune has deleted meanwhile. One
     /// whose packs larger ones name too has been merged before, in a store where it could not be deleted; to merge it again and
-    /// again would make the index grow with the square of the number of backups.
-    fn runs_to_merge(&self, superseded: &mut Vec<ObjectName>) -> Result<Vec<&Run>> {
+    /// again would make the index grow with the square of the number of backups. It is not ours to delete, though: whoever put it may
+    /// be about to delete the larger one. A run is deleted only by who has put another one that says the same.
+    fn runs_to_merge(&self) -> Result<Vec<&Run>> {
         let mut present = BTreeSet::new();
         self.repository().store().list(Place::Index, &mut |info| _ = present.insert(info.name))?;
         let mut runs: Vec<_> = self.shared.index.runs().iter().collect();
@@ -322,11 +323,8 @@ impl Session {
         let mut named = HashSet::new();
         runs.retain(|run| {
             let packs = (0..run.table.counts().packs).filter_map(|number| run.table.pack(number));
-            let new = packs.filter(|pack| named.insert(pack.id)).count();
-            if new == 0 {
-                superseded.push(ObjectName::new(Place::Index, run.id));
-            }
-            new > 0
+            // All of them are taken in, not only the first new one.
+            packs.filter(|pack| named.insert(pack.id)).count() > 0
         });
         Ok(runs)
     }

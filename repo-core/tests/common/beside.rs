@@ -15,6 +15,7 @@ type Other = Box<dyn FnMut(&Moment) + Send>;
 pub enum Moment {
     Put(ObjectName, u64),
     List(Place),
+    Delete(ObjectName),
     Else,
 }
 
@@ -53,7 +54,7 @@ impl Store for Shared {
         self.0.stat(name)
     }
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.at(Moment::Else);
+        self.at(Moment::Delete(*name));
         self.0.delete(name)
     }
     fn abilities(&self) -> Abilities {
