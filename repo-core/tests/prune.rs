@@ -349,6 +349,7 @@ fn a_broken_unfinished_snapshot_does_not_stop_it() {
 #[test]
 fn what_an_unfinished_snapshot_needs_stays_even_without_an_index() {
     let stage = PruneStage::new();
+    let earlier = stage.fork().store;
     let before: BTreeSet<_> = stage.store.names().into_iter().collect();
     let tree = Thing::directory([("only", Thing::file(noise(55, 9000)))]);
     let id = back_up_model(&open(stage.store.clone()), &tree).snapshot.unwrap();
@@ -361,6 +362,10 @@ fn what_an_unfinished_snapshot_needs_stays_even_without_an_index() {
     assert!(!hidden.is_empty());
     for (name, _) in &hidden {
         assert!(stage.store.remove(name));
+    }
+    // Runs that were merged into the one that is hidden.
+    for name in names(&earlier, Place::Index) {
+        stage.store.replace(&name, earlier.bytes_of(&name).unwrap().to_vec());
     }
     let packs = names(&stage.store, Place::Data);
     let error = run_prune(&open(stage.store.clone()), &thorough()).unwrap_err();
