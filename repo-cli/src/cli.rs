@@ -6,8 +6,9 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     backup::BackupArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, dump::DumpArgs,
-    forget::ForgetArgs, init::InitArgs, key::KeyArgs, ls::LsArgs, man::ManArgs, prune::PruneArgs, restore::RestoreArgs,
-    rewrite::RewriteArgs, snapshots::SnapshotsArgs, stats::StatsArgs, tag::TagArgs, version::VersionArgs,
+    forget::ForgetArgs, init::InitArgs, key::KeyArgs, ls::LsArgs, man::ManArgs, prune::PruneArgs, repair::RepairArgs,
+    restore::RestoreArgs, rewrite::RewriteArgs, snapshots::SnapshotsArgs, stats::StatsArgs, status::StatusArgs,
+    tag::TagArgs, unlock::UnlockArgs, version::VersionArgs,
 };
 
 /// What stands below every help text.
@@ -51,9 +52,12 @@ pub(crate) enum Command {
     Rewrite(RewriteArgs),
     Prune(PruneArgs),
     Check(CheckArgs),
+    Repair(RepairArgs),
+    Status(StatusArgs),
     Stats(StatsArgs),
     Cat(CatArgs),
     Key(KeyArgs),
+    Unlock(UnlockArgs),
     Version(VersionArgs),
     #[command(hide = true)]
     Completions(CompletionsArgs),

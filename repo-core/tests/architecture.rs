@@ -20,7 +20,10 @@ const LAYERS: [&[&str]; 7] = [
     &["envelope", "pack", "index", "protocol"],
     &["repository"],
     &["source", "sink", "tree", "snapshot", "retention"],
-    &["backup", "restore", "forget", "prune", "check", "repair", "edit", "copy", "dump", "stats", "vfs", "module"],
+    &[
+        "backup", "restore", "forget", "prune", "check", "repair", "edit", "copy", "dump", "stats", "status", "vfs",
+        "module",
+    ],
     &["lib"],
 ];
 

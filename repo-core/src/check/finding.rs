@@ -194,8 +194,11 @@ impl FindingKind {
             Self::NoteDamaged { .. } => {
                 "end all programs that use the repository, remove the object, and run prune to its end"
             }
-            Self::IndexDamaged { .. } | Self::IndexContradiction { .. } | Self::IndexWrong { .. } => {
+            Self::IndexDamaged { .. } | Self::IndexContradiction { .. } => {
                 "run \"repair index\": it is made anew from the packs, which tell themselves what they hold"
+            }
+            Self::IndexWrong { .. } => {
+                "run \"repair index --read-all-packs\": it is made anew from the packs, which tell themselves what they hold"
             }
             Self::PackMissing => {
                 "copy the pack from another copy of the repository; or run \"repair index\", then the backup again, which stores \
@@ -203,11 +206,12 @@ impl FindingKind {
             }
             Self::PackGone => "nothing is lost; the next prune takes it out of the index",
             Self::PackDamaged { lost_blobs: 0, .. } => {
-                "all data in it can still be read; run \"repair packs\" to store it anew before more is damaged, and test the disk"
+                "all data in it can still be read; run \"repair packs\" with its id, then prune, which stores it anew before more is \
+                 damaged; and test the disk"
             }
             Self::PackDamaged { .. } => {
-                "copy the pack from another copy of the repository; or run \"repair packs\", then the backup again, which stores \
-                 anew what is still at the source; and test disk and memory"
+                "copy the pack from another copy of the repository; or run \"repair packs\" with its id, then the backup again, which \
+                 stores anew what is still at the source, then prune; and test disk and memory"
             }
             Self::PackUnindexed { .. } => {
                 "a backup is at work, or was cut short; prune removes what nobody needs, \"repair index\" finds it again"

@@ -2,12 +2,10 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
-    hash::{Hash, Hasher},
     sync::Arc,
 };
 
 use crate::{
-    blob::BlobKind,
     check::{
         Context,
         finding::{FindingKind, pack_name},
@@ -17,6 +15,7 @@ use crate::{
     error::{Error, Result, StoreErrorKind},
     id::PackId,
     index::{
+        digest,
         run::decode_run,
         set::{IndexSet, Run},
         table::PackRow,
@@ -109,7 +108,7 @@ impl Inventory {
         }
         let mut seen: HashMap<PackId, (u64, Vec<crate::id::IndexId>, bool)> = HashMap::new();
         for run in self.index.runs() {
-            let digests = digests(run);
+            let digests = digest::of_packs(&run.table);
             for (number, row) in rows(run) {
                 let digest = digests.get(number as usize).copied().unwrap_or_default();
                 let (first, runs, differs) = seen.entry(row.id).or_insert((digest, Vec::new(), false));
@@ -123,35 +122,6 @@ impl Inventory {
             context.findings.add(pack_name(id), FindingKind::IndexContradiction { runs });
         }
     }
-}
-
-/// A number for each pack of a run that is the same wherever the pack is described the same. Nobody's safety hangs on it: the index
-/// is a hint, and what is read by it is verified.
-fn digests(run: &Run) -> Vec<u64> {
-    fn hash(value: impl Hash) -> u64 {
-        let mut hasher = std::hash::DefaultHasher::new();
-        value.hash(&mut hasher);
-        hasher.finish()
-    }
-    let mut digests: Vec<u64> =
-        rows(run).map(|(_, row)| hash((row.key, row.size_bytes, row.frames, row.kind))).collect();
-    let mut add = |pack: u32, more: u64| {
-        if let Some(digest) = digests.get_mut(pack as usize) {
-            *digest = digest.wrapping_add(more);
-        }
-    };
-    let counts = run.table.counts();
-    for (row, frame) in (0..counts.frames).filter_map(|number| run.table.frame(number)) {
-        add(row.pack, hash(frame));
-    }
-    for kind in BlobKind::ALL {
-        for (prefix, location) in run.table.blobs(kind) {
-            if let Some((row, frame)) = run.table.frame(location.frame) {
-                add(row.pack, hash((prefix, frame.ordinal, location.offset_bytes, location.length_bytes)));
-            }
-        }
-    }
-    digests
 }
 
 /// The packs of a run.
