@@ -1,16 +1,15 @@
 //! P9: an index without the packs that go.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    sync::Arc,
-};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::{
-    error::Result,
+    error::{Result, StoreErrorKind},
     id::{IndexId, PackId},
     index::{
         builder::IndexBuilder,
+        run::read_run,
         set::{IndexSet, Run},
+        table::Table,
     },
     repository::Repository,
     store::{ObjectName, Place},
@@ -29,15 +28,32 @@ const RUN_BLOBS: usize = 1 << 20;
 /// When a run cannot be put.
 pub(super) fn replace(repository: &Repository, index: &IndexSet, victims: &BTreeSet<PackId>) -> Result<Vec<IndexId>> {
     let old = put(repository, index, victims)?;
-    let mut now = IndexSet::default();
-    for run in index.reload(repository.store(), repository.keys())?.runs().iter().filter(|run| !old.contains(&run.id)) {
-        now.add(run.id, run.size_bytes, Arc::clone(&run.table));
-    }
-    let named: HashSet<PackId> = now.all_packs().map(|pack| pack.id).collect();
+    let named = named_now(repository, index, &old)?;
     let is_replaced = |run: &&Run| {
-        old.contains(&run.id) && packs_of(run).all(|pack| victims.contains(&pack) || named.contains(&pack))
+        old.contains(&run.id) && packs_of(&run.table).all(|pack| victims.contains(&pack) || named.contains(&pack))
     };
     Ok(index.runs().iter().filter(is_replaced).map(|run| run.id).collect())
+}
+
+/// The packs that runs name which are there now, but for these runs.
+fn named_now(repository: &Repository, index: &IndexSet, but: &HashSet<IndexId>) -> Result<HashSet<PackId>> {
+    let known: HashMap<IndexId, &Run> = index.runs().iter().map(|run| (run.id, run)).collect();
+    let mut named = HashSet::new();
+    for info in repository.list(Place::Index)? {
+        let id = IndexId::from(info.name.id());
+        if but.contains(&id) {
+            continue;
+        }
+        match known.get(&id) {
+            Some(run) => named.extend(packs_of(&run.table)),
+            // One at a time: together they are as large as the whole index.
+            None => match read_run(repository.store(), repository.keys(), id) {
+                Err(error) if error.store_kind() == Some(StoreErrorKind::NotFound) => {}
+                table => named.extend(packs_of(&table?)),
+            },
+        }
+    }
+    Ok(named)
 }
 
 /// Puts them. Tells which runs they replace.
@@ -46,7 +62,7 @@ fn put(repository: &Repository, index: &IndexSet, victims: &BTreeSet<PackId>) ->
     let mut old = HashSet::new();
     let mut builder = new_builder(victims);
     for run in index.runs() {
-        if !packs_of(run).any(|pack| victims.contains(&pack)) && !repeated.contains(&run.id) {
+        if !packs_of(&run.table).any(|pack| victims.contains(&pack)) && !repeated.contains(&run.id) {
             continue;
         }
         if !builder.is_empty() && builder.blobs() + blobs_of(run) > RUN_BLOBS {
@@ -65,7 +81,7 @@ fn repeated(index: &IndexSet) -> HashSet<IndexId> {
     let mut first: HashMap<PackId, &Run> = HashMap::new();
     let mut repeated: HashMap<IndexId, &Run> = HashMap::new();
     for run in index.runs() {
-        for pack in packs_of(run) {
+        for pack in packs_of(&run.table) {
             if let Some(other) = first.insert(pack, run) {
                 repeated.insert(other.id, other);
                 repeated.insert(run.id, run);
@@ -76,8 +92,8 @@ fn repeated(index: &IndexSet) -> HashSet<IndexId> {
     if blobs > RUN_BLOBS { HashSet::new() } else { repeated.into_keys().collect() }
 }
 
-fn packs_of(run: &Run) -> impl Iterator<Item = PackId> {
-    (0..run.table.counts().packs).filter_map(|row| run.table.pack(row)).map(|pack| pack.id)
+fn packs_of(table: &Table<Vec<u8>>) -> impl Iterator<Item = PackId> {
+    (0..table.counts().packs).filter_map(|row| table.pack(row)).map(|pack| pack.id)
 }
 
 fn blobs_of(run: &Run) -> usize {
