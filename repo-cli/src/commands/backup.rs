@@ -138,7 +138,7 @@ fn seconds(text: &str) -> std::result::Result<u64, String> {
         Some((at, 'm')) => (&text[..at], 60),
         Some((at, 'h')) => (&text[..at], 3600),
         Some((at, 'd')) => (&text[..at], 24 * 3600),
-        _ => (text, if text == "0" { 1 } else { 0 }),
+        _ => (text, u64::from(text == "0")),
     };
     let number = number.parse::<u64>().ok().filter(|_| unit_seconds > 0);
     number.and_then(|number| number.checked_mul(unit_seconds)).ok_or_else(|| "write it as 90s, 10m or 1h, or 0".into())

@@ -96,7 +96,7 @@ impl Checkpoints {
     }
 }
 
-impl<'a> Engine<'a> {
+impl Engine<'_> {
     fn now_seconds(&self) -> i64 {
         self.session.repository().runtime().now().seconds()
     }
@@ -120,10 +120,9 @@ impl<'a> Engine<'a> {
             self.checkpoints.due.store(self.now_seconds().saturating_add(every_seconds), Ordering::Relaxed);
             match result {
                 Ok(Ok(true)) => self.progress.checkpoint(),
-                Ok(Ok(false)) => {}
                 Ok(Err(error)) if self.session.has_failed() => self.note(Err(error)),
                 // Nothing is lost but the checkpoint; the next one may succeed.
-                Ok(Err(_)) => {}
+                Ok(Ok(false) | Err(_)) => {}
                 Err(_) => self.note(Err(Error::Invalid("the thread of checkpoints panicked; this is a bug".into()))),
             }
         }
