@@ -10,21 +10,24 @@ use std::{
 };
 
 use common::{
-    bench::{assert_holds, back_up, back_up_model, init, names, open, options, reader, snapshots},
+    bench::{GONE, assert_holds, back_up, back_up_model, init, init_with, names, open, options, reader, snapshots},
     beside::{Moment, Shared},
     checkpoints::{Run, tentative},
     model::{ModelSource, Seen, Thing, read_back},
+    prune_stage::{PruneStage, note, thorough, version},
     sample::noise,
 };
 use repo_core::{
     backup::BackupOptions,
     error::{Error, StoreErrorKind},
-    repository::Repository,
+    progress::{Cancel, Silent},
+    prune::prune,
+    repository::{Repository, config::Parameters},
     source::FileType,
     store::{
         Place,
         memory::MemoryStore,
-        testing::{Fault, FaultStore},
+        testing::{Fault, FaultStore, Request},
     },
 };
 
@@ -232,4 +235,125 @@ fn any_operation_may_fail() {
         }
     }
     assert!(survived > 10, "a checkpoint that fails is no reason to end the backup: {survived}");
+}
+
+/// Where nothing but notes may be deleted, checkpoints stay, but few of them.
+#[test]
+fn a_store_that_keeps_everything_keeps_few_checkpoints() {
+    let tree = tree();
+    let store = MemoryStore::new();
+    init(store.clone());
+    let refuse = |store: FaultStore<_>, place| {
+        store.always(Request::Delete, Some(place), Fault::FailBefore(StoreErrorKind::Denied))
+    };
+    let faulty = refuse(refuse(FaultStore::new(store.clone()), Place::Snapshots), Place::Index);
+    let run = Run { patience: Duration::from_millis(20), ..Run::every(1) };
+    let (result, _, checkpoints) = run.start(Arc::new(faulty), &tree);
+    let repository = open(store.clone());
+    assert_holds(&repository, &result.unwrap().snapshot.unwrap(), &tree);
+    assert!((3..=7).contains(&checkpoints), "{checkpoints}");
+    assert_eq!(tentative(&repository).len() as u64, checkpoints);
+    assert!(names(&store, Place::Index).len() as u64 <= checkpoints + 1);
+    check_tentative(&repository, &tree);
+}
+
+/// What has come of a large file is claimed and can be looked at, and is not stored again; it is read again, since nobody knows that it
+/// is what it was.
+#[test]
+fn large_files_are_held_as_far_as_they_were_read() {
+    let mut tree = Thing::directory([("before", Thing::file(noise(1, 500)))]);
+    tree.put(b"large", Thing::file(noise(2, 17 << 20)));
+    let store = MemoryStore::new();
+    init_with(store.clone(), Parameters { pack_bytes: 4 << 20, ..Parameters::default() });
+    let run = Run { at: "read", cancel_at: Some(9), ..Run::every(2) };
+    let (result, source, checkpoints) = run.start(store.clone(), &tree);
+    assert!(matches!(result, Err(Error::Cancelled)));
+    assert!(checkpoints > 2 && source.read_bytes() > 8 << 20, "{checkpoints}");
+    let repository = open(store.clone());
+    check_tentative(&repository, &tree);
+    let (_, snapshot) = tentative(&repository).pop().unwrap();
+    assert_eq!(snapshot.totals.files, 2);
+    assert!(snapshot.totals.bytes > 6 << 20, "{}", snapshot.totals.bytes);
+    assert!(snapshots(&repository).is_empty());
+    let report = back_up(&repository, &ModelSource::new(&tree), &options()).unwrap();
+    assert_holds(&repository, &report.snapshot.unwrap(), &tree);
+    assert!(report.added.data_bytes < 11 << 20, "{}", report.added.data_bytes);
+    assert_eq!(report.summary.bytes_read, 17 << 20);
+}
+
+/// A prune before every operation of a backup with checkpoints, in a repository with much to be pruned that the backup could use.
+#[test]
+fn prunes_beside_it_take_nothing_away() {
+    prune_beside(true);
+}
+
+/// The same when the prune takes the backup for dead, so that only what is claimed is safe from it.
+#[test]
+fn what_is_claimed_is_safe_from_a_prune_that_believes_nobody_is_at_work() {
+    prune_beside(false);
+}
+
+fn prune_beside(is_seen: bool) {
+    let stage = PruneStage::new();
+    let more = tree();
+    let mut tree = version(1);
+    tree.put(b"more", more);
+    let measured = Arc::new(FaultStore::new(stage.store.fork()));
+    Run::every(7).start(measured.clone(), &tree).0.unwrap();
+    let (mut pruned, mut with_checkpoint) = (0, 0);
+    for number in 0..measured.operations() {
+        let store = stage.store.fork();
+        let inner = store.clone();
+        let mut at = 0;
+        let counts = Arc::new(Mutex::new((0, 0)));
+        let counting = Arc::clone(&counts);
+        let shared = Shared::new(&store, move |_| {
+            if at == number {
+                let repository = open(inner.clone());
+                let readable: Vec<_> = readable(&repository);
+                let options = thorough();
+                let result = prune(&repository, &options, &Silent, &Cancel::default());
+                assert!(
+                    matches!(result, Ok(_) | Err(Error::Refused(_))),
+                    "{number}: {:?}",
+                    result.err().map(|error| error.chain())
+                );
+                let mut counts = counting.lock().unwrap();
+                counts.0 += u64::from(result.is_ok_and(|report| report.packs_deleted > 0));
+                counts.1 += readable.len() as u64;
+                let still: Vec<_> = self::readable(&repository);
+                assert!(readable.iter().all(|id| still.contains(id)), "{number}");
+            }
+            at += 1;
+        });
+        let mut run = Run { patience: Duration::from_millis(if is_seen { 200 } else { 20 }), ..Run::every(7) };
+        run.options.note = Some(note("backup", if is_seen { std::process::id() } else { GONE }));
+        let (result, ..) = run.start(shared, &tree);
+        let repository = open(store.clone());
+        for (id, held) in &stage.held {
+            assert_holds(&repository, id, held);
+        }
+        match result {
+            Ok(report) => {
+                assert_holds(&repository, &report.snapshot.unwrap(), &tree);
+                assert_eq!(tentative(&repository), [], "{number}");
+            }
+            Err(error) => assert!(!is_seen, "{number}: {}", error.chain()),
+        }
+        let report = back_up(&repository, &ModelSource::new(&tree), &options()).unwrap();
+        assert_holds(&repository, &report.snapshot.unwrap(), &tree);
+        let counts = counts.lock().unwrap();
+        pruned += counts.0;
+        with_checkpoint += counts.1;
+    }
+    assert!(pruned > 10 && with_checkpoint > 10, "{pruned} {with_checkpoint}");
+}
+
+/// The unfinished snapshots of which every byte can be read.
+fn readable(repository: &Arc<Repository>) -> Vec<repo_core::id::SnapshotId> {
+    let unfinished = tentative(repository).into_iter();
+    unfinished
+        .filter(|(_, snapshot)| read_back(&reader(repository), &snapshot.tree).is_ok())
+        .map(|(id, _)| id)
+        .collect()
 }

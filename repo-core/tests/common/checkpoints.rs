@@ -72,6 +72,8 @@ impl Progress for Count {
 
 /// How a backup with checkpoints is run.
 pub struct Run {
+    /// The call of the source that counts as a file here.
+    pub at: &'static str,
     /// Files between two checkpoints.
     pub every_files: u64,
     /// The file at which the user ends it.
@@ -84,7 +86,7 @@ pub struct Run {
 impl Run {
     pub fn every(every_files: u64) -> Self {
         let options = BackupOptions { threads: Some(1), ..options() };
-        Self { every_files, cancel_at: None, patience: Duration::from_secs(20), options }
+        Self { at: "file", every_files, cancel_at: None, patience: Duration::from_secs(20), options }
     }
 
     /// Backs `tree` up; returns what came of it, the source, and how many checkpoints there were.
@@ -96,7 +98,7 @@ impl Run {
         let (mut files, mut wanted) = (0, 0);
         let (time, seen, stop) = (Arc::clone(&clock), Arc::clone(&count), cancel.clone());
         let source = ModelSource::hooked(tree, move |call| {
-            if call.what != "file" {
+            if call.what != self.at {
                 return;
             }
             // The backup has looked at the clock just now, and then begins with the next file.
