@@ -17,7 +17,7 @@ use crate::{
         count,
         earlier::{Before, Earlier, EntriesBefore},
         file::{FileJob, FileWorker},
-        large::{LargeFile, Segment},
+        large::{LargeFile, Pieces, Segment},
         queue::{Queue, Stage},
         scan::{NewDirectory, Scan},
         tally::Tally,
@@ -66,6 +66,8 @@ pub(super) struct Engine<'a> {
     pub(super) checkpoints: Checkpoints,
     /// The root, while it is being put together.
     pub(super) top: OnceLock<Arc<OpenDirectory>>,
+    /// Files whose reading was ended by the user.
+    pub(super) cut_short: Mutex<Vec<Arc<Pieces>>>,
     started: Timestamp,
     root: Mutex<Option<FinishedRoot>>,
     owners: Mutex<(BTreeSet<u32>, BTreeSet<u32>)>,
@@ -120,6 +122,7 @@ impl<'a> Engine<'a> {
             earlier,
             checkpoints: Checkpoints::new(options.checkpoint_every_seconds, started.seconds()),
             top: OnceLock::new(),
+            cut_short: Mutex::default(),
             started,
             root: Mutex::new(None),
             owners: Mutex::default(),
@@ -154,7 +157,7 @@ impl<'a> Engine<'a> {
         if let Some(failure) = lock(&self.failure).take() {
             return Err(match failure {
                 Error::Poisoned => self.session.take_failure().unwrap_or(Error::Poisoned),
-                Error::Cancelled => self.cancelled(),
+                Error::Cancelled | Error::Source(_) if self.cancel.is_cancelled() => self.cancelled(),
                 failure => failure,
             });
         }

@@ -96,7 +96,7 @@ impl<'a> Engine<'a> {
                 Ok(Part::Data(_)) => {}
                 Ok(Part::Hole(length_bytes)) => break Pause::Hole(length_bytes),
                 Ok(Part::End) => break Pause::End,
-                Err(error) => return file.shared.fail(self, error),
+                Err(error) => return self.cannot_read(&file, error),
             }
         };
         let mut tasks = Vec::new();
@@ -110,7 +110,7 @@ impl<'a> Engine<'a> {
             Pause::End => {
                 let end = match file.reader.finish() {
                     Ok((stat, xattrs)) => (file.segments, stat, xattrs),
-                    Err(error) => return file.shared.fail(self, error),
+                    Err(error) => return self.cannot_read(&file, error),
                 };
                 self.push(Stage::Store, tasks);
                 return file.shared.close(self, end);
@@ -120,6 +120,15 @@ impl<'a> Engine<'a> {
         self.push(Stage::Store, tasks);
         self.queue.push_next(Task::Large(file));
         Ok(())
+    }
+
+    /// Leaves a file out that cannot be read on. One whose reading the user has ended is kept, as far as it was read, for a checkpoint.
+    fn cannot_read(&self, file: &LargeFile, error: SourceError) -> Result<()> {
+        if let Err(cancelled) = self.cancel.check() {
+            self.cut_short.lock().unwrap_or_else(PoisonError::into_inner).push(Arc::clone(&file.shared));
+            return Err(cancelled);
+        }
+        file.shared.fail(self, error)
     }
 
     /// Cuts what was read. If `more` follows, the last chunk is not known yet and stays in the buffer.
