@@ -286,7 +286,7 @@ impl Session {
 
     /// Puts an index run for all packs that no run names yet, while the session goes on. The next run names them again and supersedes
     /// this one, so that frequent calls do not leave many small runs.
-    pub(super) fn put_interim_index(&self) -> Result<()> {
+    pub(crate) fn put_interim_index(&self) -> Result<()> {
         let _indexing = lock(&self.shared.indexing);
         let (builder, interim) = {
             let mut stored = lock(&self.shared.stored);
