@@ -5,7 +5,7 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    backup::BackupArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, dump::DumpArgs,
+    backup::BackupArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, copy::CopyArgs, dump::DumpArgs,
     forget::ForgetArgs, init::InitArgs, key::KeyArgs, ls::LsArgs, man::ManArgs, prune::PruneArgs, repair::RepairArgs,
     restore::RestoreArgs, rewrite::RewriteArgs, snapshots::SnapshotsArgs, stats::StatsArgs, status::StatusArgs,
     tag::TagArgs, unlock::UnlockArgs, version::VersionArgs,
@@ -50,6 +50,7 @@ pub(crate) enum Command {
     Forget(ForgetArgs),
     Tag(TagArgs),
     Rewrite(RewriteArgs),
+    Copy(CopyArgs),
     Prune(PruneArgs),
     Check(CheckArgs),
     Repair(RepairArgs),

@@ -51,23 +51,24 @@ impl Context {
                 "no repository was named; the first \"coffer backup\" makes this one, or name another with --repo",
             ));
         }
-        self.open_with(&access)
+        self.open_with(&access, "password of the repository")
     }
 
     /// Opens the repository; if none is named and there is none yet, makes the one in the user's data folder.
     pub(crate) fn open_or_make(&self) -> Result<Opened> {
         let access = Access::resolve(&self.global, &self.environment)?;
         if access.embedded && is_absent(&access) {
-            match self.make(&access) {
+            match self.make(&access, None) {
                 // Another program made it at the same time.
                 Err(failure) if matches!(failure.core(), Some(Error::RepositoryExists { .. })) => {}
                 result => return result,
             }
         }
-        self.open_with(&access)
+        self.open_with(&access, "password of the repository")
     }
 
-    fn open_with(&self, access: &Access) -> Result<Opened> {
+    /// Opens a repository; the question is asked where there is nobody but the user who knows the password.
+    pub(crate) fn open_with(&self, access: &Access, question: &str) -> Result<Opened> {
         let store = Arc::new(LocalStore::new(&access.path));
         // Before a password is asked for or made known to anything; that there is none is for the store to say.
         if is_absent(access) {
@@ -76,7 +77,7 @@ impl Context {
                 Err(error) => return Err(error.into()),
             }
         }
-        let password = access.password.read("password of the repository", false)?;
+        let password = access.password.read(question, false)?;
         self.cancel.check()?;
         let opened = Repository::open(store, Arc::new(SystemRuntime), &password, access.key_hint.as_deref());
         opened.map(Arc::new).map_err(|error| match error {
@@ -88,12 +89,12 @@ impl Context {
         })
     }
 
-    /// Makes the repository that flags and variables name.
-    pub(crate) fn init(&self) -> Result<Opened> {
-        self.make(&Access::resolve(&self.global, &self.environment)?)
+    /// Makes the repository that flags and variables name; one that cuts files as another one does, if there is another one.
+    pub(crate) fn init(&self, like: Option<&Repository>) -> Result<Opened> {
+        self.make(&Access::resolve(&self.global, &self.environment)?, like)
     }
 
-    fn make(&self, access: &Access) -> Result<Opened> {
+    fn make(&self, access: &Access, like: Option<&Repository>) -> Result<Opened> {
         let path = access.path.display();
         if access.path.join("config").exists() {
             let failure = Failure::from(Error::RepositoryExists { location: path.to_string() });
@@ -114,8 +115,12 @@ impl Context {
             kdf_cost: KdfCost::RECOMMENDED,
             parameters: Parameters::default(),
         };
-        let repository = Repository::init(Arc::new(LocalStore::new(&access.path)), Arc::new(SystemRuntime), &options)
-            .map_err(|error| Failure::from(error).state("no repository was made"))?;
+        let (store, runtime) = (Arc::new(LocalStore::new(&access.path)), Arc::new(SystemRuntime));
+        let made = match like {
+            Some(like) => Repository::init_like(like, store, runtime, &options),
+            None => Repository::init(store, runtime, &options),
+        };
+        let repository = made.map_err(|error| Failure::from(error).state("no repository was made"))?;
         if access.embedded {
             self.output.note(&format!("made a repository in {path}"));
         }

@@ -1,6 +1,6 @@
 //! Environment variables: ours, and restic's where ours is not set.
 
-use std::{ffi::OsString, fmt::Display, str::FromStr};
+use std::{ffi::OsString, fmt::Display, str::FromStr, sync::Arc};
 
 use crate::report::{Failure, Result};
 
@@ -35,19 +35,30 @@ impl Variable {
 }
 
 /// Where variables come from; a function, so that tests need not change the process.
-pub(crate) struct Environment(Box<Lookup>);
+pub(crate) struct Environment {
+    lookup: Arc<Lookup>,
+    /// What follows the prefix in the names of variables.
+    infix: &'static str,
+}
 
 type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;
 
 impl Environment {
     pub(crate) fn of_process() -> Self {
-        Self(Box::new(|name| std::env::var_os(name)))
+        Self { lookup: Arc::new(|name| std::env::var_os(name)), infix: "" }
+    }
+
+    /// The same for the repository that is copied from: `COFFER_FROM_PASSWORD` for `COFFER_PASSWORD`, and so on.
+    pub(crate) fn of_source(&self) -> Self {
+        Self { lookup: Arc::clone(&self.lookup), infix: "FROM_" }
     }
 
     /// The variable of exactly this name. An empty one counts as not set.
     pub(crate) fn exact(&self, name: &str) -> Option<Variable> {
-        let value = (self.0)(name).filter(|value| !value.is_empty())?;
-        Some(Variable { name: name.to_owned(), value })
+        let ours = PREFIXES.iter().find_map(|prefix| Some((prefix, name.strip_prefix(prefix)?)));
+        let name = ours.map_or_else(|| name.to_owned(), |(prefix, rest)| format!("{prefix}{}{rest}", self.infix));
+        let value = (self.lookup)(&name).filter(|value| !value.is_empty())?;
+        Some(Variable { name, value })
     }
 
     /// `COFFER_name`, or `RESTIC_name`.
@@ -59,15 +70,15 @@ impl Environment {
 #[cfg(test)]
 impl Environment {
     pub(crate) fn of_one(name: &'static str, value: &'static str) -> Self {
-        Self(Box::new(move |asked| (asked == name).then(|| value.into())))
+        Self { lookup: Arc::new(move |asked| (asked == name).then(|| value.into())), infix: "" }
     }
 }
 
 #[cfg(test)]
 pub(crate) fn of(variables: &'static [(&'static str, &'static str)]) -> Environment {
-    Environment(Box::new(move |name| {
-        variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value))
-    }))
+    let lookup =
+        move |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| OsString::from(value));
+    Environment { lookup: Arc::new(lookup), infix: "" }
 }
 
 #[cfg(test)]
@@ -80,6 +91,9 @@ mod tests {
         assert_eq!(environment.get("HOST").unwrap().text().ok(), Some("new"));
         assert_eq!(environment.get("X").unwrap().name, "RESTIC_X");
         assert_eq!(environment.get("Y"), None);
+        let source = of(&[("COFFER_FROM_X", "x"), ("COFFER_Y", "y"), ("HOME", "h")]).of_source();
+        assert_eq!(source.get("X").unwrap().name, "COFFER_FROM_X");
+        assert_eq!((source.get("Y"), source.exact("HOME").unwrap().name), (None, "HOME".to_owned()));
         let error = environment.get("X").unwrap().parse::<u32>().unwrap_err();
         assert_eq!(error.code(), crate::report::Code::Usage);
     }

@@ -12,6 +12,7 @@ mod commands;
 mod context;
 mod embedded;
 mod environment;
+mod from;
 mod json;
 mod location;
 mod output;
@@ -63,6 +64,7 @@ fn run(cli: Cli, environment: Environment, output: &Arc<Output>) -> Result<Endin
         Command::Forget(args) => args.run(context),
         Command::Tag(args) => args.run(context),
         Command::Rewrite(args) => args.run(context),
+        Command::Copy(args) => args.run(context),
         Command::Prune(args) => args.run(context),
         Command::Stats(args) => args.run(context),
         Command::Check(args) => args.run(context),

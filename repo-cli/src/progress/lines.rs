@@ -19,7 +19,7 @@ pub(super) fn json(reading: &Reading) -> Value {
         Work::Restore => {
             vec![("files_restored", json!(reading.done_files)), ("bytes_restored", json!(reading.done_bytes))]
         }
-        Work::Backup | Work::Check | Work::Dump | Work::Prune | Work::Rewrite => {
+        Work::Backup | Work::Check | Work::Dump | Work::Prune | Work::Rewrite | Work::Copy => {
             vec![("files_done", json!(reading.done_files)), ("bytes_done", json!(reading.done_bytes))]
         }
     };

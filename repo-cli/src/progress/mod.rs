@@ -40,6 +40,7 @@ pub(crate) enum Work {
     Dump,
     Prune,
     Rewrite,
+    Copy,
 }
 
 impl Work {
@@ -48,7 +49,7 @@ impl Work {
         match self {
             Self::Backup | Self::Restore | Self::Dump => ("file", "files"),
             Self::Check | Self::Prune => ("pack", "packs"),
-            Self::Rewrite => ("snapshot", "snapshots"),
+            Self::Rewrite | Self::Copy => ("snapshot", "snapshots"),
         }
     }
 }

@@ -101,7 +101,7 @@ impl<'a> Engine<'a> {
         cancel: &'a Cancel,
     ) -> Result<Self> {
         let repository = session.repository();
-        let chunker = Chunker::new(repository.config().parameters.chunker, &repository.keys().gear_table())
+        let chunker = Chunker::new(repository.config().parameters.chunker, &repository.gear_table())
             .map_err(|error| Error::Invalid(error.to_string()))?;
         let started = repository.runtime().now();
         let threads = options

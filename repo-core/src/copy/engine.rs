@@ -1,7 +1,7 @@
 //! Copying one snapshot after the other, in one session of the destination.
 
 use std::{
-    collections::{BTreeSet, HashMap, HashSet},
+    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -28,6 +28,7 @@ use crate::{
         session::{Added, Session, SessionOptions},
     },
     snapshot::{Snapshot, rescue::store_again},
+    store::Place,
     tree::{
         node::{Piece, Totals},
         visit::{Visitor, visit},
@@ -48,6 +49,8 @@ pub(super) struct Engine<'a> {
     cancel: &'a Cancel,
     from: Option<Origin>,
     into: Option<Target>,
+    /// The destination's index has named what is not there.
+    doubt: bool,
     added: Added,
 }
 
@@ -83,7 +86,7 @@ impl<'a> Engine<'a> {
             tree_bytes: 0,
             tree_packed_bytes: 0,
         };
-        Self { source, destination, options, progress, cancel, from: None, into: None, added }
+        Self { source, destination, options, progress, cancel, from: None, into: None, doubt: false, added }
     }
 
     /// Copies a snapshot and commits it. Returns the copy, unless this is a dry run, and its tree.
@@ -98,6 +101,7 @@ impl<'a> Engine<'a> {
             Err(Error::PrunedAway) => {
                 // What was counted on was pruned before it was claimed. It is in the source, and is read again.
                 self.end_session();
+                self.doubt = true;
                 let again = self.try_copy(id, snapshot, found);
                 again.inspect_err(|_| self.end_session())
             }
@@ -188,20 +192,31 @@ impl<'a> Engine<'a> {
                 Some(Origin { reader: BlobReader::new(Arc::clone(self.source), Arc::new(index), CACHE_BYTES), keys });
         }
         if self.into.is_none() {
-            self.into = Some(Target::open(self.destination, self.options)?);
+            self.into = Some(Target::open(self.destination, self.options, self.doubt)?);
         }
         Ok(())
     }
 }
 
 impl Target {
-    fn open(repository: &Arc<Repository>, options: &CopyOptions) -> Result<Self> {
-        let condemned = repository.notes()?.condemned();
+    fn open(repository: &Arc<Repository>, options: &CopyOptions, doubt: bool) -> Result<Self> {
+        let mut distrusted = repository.notes()?.condemned();
         let index = IndexSet::load(repository.store(), repository.keys(), Some(&mut Vec::new()))?;
+        if doubt {
+            let mut missing: BTreeMap<PackId, u64> =
+                index.all_packs().map(|pack| (pack.id, pack.size_bytes.into())).collect();
+            for info in repository.list(Place::Data)? {
+                let pack = info.name.id().into();
+                if missing.get(&pack) == Some(&info.size_bytes) {
+                    missing.remove(&pack);
+                }
+            }
+            distrusted.extend(missing.into_keys());
+        }
         let note = options.note.clone();
         let session_options = SessionOptions { level: options.level, dry_run: options.dry_run, note };
         let session = Session::open(Arc::clone(repository), Arc::new(index), session_options)?;
-        session.distrust(&condemned);
+        session.distrust(&distrusted);
         let reader = BlobReader::new(Arc::clone(repository), Arc::clone(session.index()), CACHE_BYTES);
         Ok(Self { session, reader, names: Names::new(), trees: Trees::new(), whole: HashMap::new() })
     }

@@ -77,7 +77,25 @@ impl Parameters {
     }
 }
 
+/// The feature of a repository that cuts files with the gear table of another one; the table follows, in hexadecimal digits.
+const GEAR_TABLE: &str = "gear-table:";
+
+/// What cuts files: 256 numbers.
+pub type GearTable = Box<[u64; 256]>;
+
 impl Config {
+    /// The gear table of another repository, if this one is to cut files as that one does.
+    #[must_use]
+    pub fn foreign_gear_table(&self) -> Option<GearTable> {
+        self.required_features_to_write.iter().find_map(|feature| parse_gear_table(feature))
+    }
+
+    /// Cut files with this table.
+    pub(super) fn set_gear_table(&mut self, table: &[u64; 256]) {
+        let digits: String = table.iter().map(|number| format!("{number:016x}")).collect();
+        self.required_features_to_write.push(format!("{GEAR_TABLE}{digits}"));
+    }
+
     /// The config of a new repository.
     #[must_use]
     pub const fn new(repository: RepositoryId, created: Timestamp, parameters: Parameters) -> Self {
@@ -99,7 +117,7 @@ impl Config {
 
     /// Whether this program knows all that is needed to write.
     pub(super) fn check_writable(&self) -> Result<()> {
-        match self.required_features_to_write.first() {
+        match self.required_features_to_write.iter().find(|feature| parse_gear_table(feature).is_none()) {
             None => Ok(()),
             Some(feature) => Err(Error::Invalid(format!(
                 "writing to the repository needs the feature \"{feature}\", which this program does not know; it can be read; \
@@ -109,9 +127,36 @@ impl Config {
     }
 }
 
+/// The table that a feature holds, if it is one that does.
+fn parse_gear_table(feature: &str) -> Option<GearTable> {
+    let digits = feature.strip_prefix(GEAR_TABLE)?;
+    if digits.len() != 256 * 16 || !digits.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte)) {
+        return None;
+    }
+    let mut table = Box::new([0; 256]);
+    for (at, number) in table.iter_mut().enumerate() {
+        *number = u64::from_str_radix(digits.get(at * 16..at * 16 + 16)?, 16).ok()?;
+    }
+    Some(table)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_foreign_gear_table_is_no_obstacle() {
+        let mut config = Config::new(RepositoryId([1; 32]), Timestamp::default(), Parameters::default());
+        assert!(config.foreign_gear_table().is_none());
+        let table: [u64; 256] = std::array::from_fn(|at| (at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        config.set_gear_table(&table);
+        assert_eq!(*config.foreign_gear_table().unwrap(), table);
+        assert!(config.check_writable().is_ok());
+        for bad in ["gear-table:", "gear-table:00", &format!("gear-table:{}", "+1234567".repeat(512))] {
+            config.required_features_to_write = vec![bad.to_owned()];
+            assert!(config.check_writable().is_err() && config.foreign_gear_table().is_none());
+        }
+    }
 
     #[test]
     fn features_to_write_do_not_keep_from_reading() {

@@ -29,7 +29,7 @@ pub mod session;
 pub mod uncommit;
 mod upload;
 
-use config::{Config, Parameters};
+use config::{Config, GearTable, Parameters};
 
 /// An opened repository: its store, keys and parameters.
 pub struct Repository {
@@ -60,6 +60,29 @@ impl Repository {
     /// # Errors
     /// [`Error::RepositoryExists`] when there is one already, also when somebody else is just making it.
     pub fn init(store: Arc<dyn Store>, runtime: Arc<dyn Runtime>, options: &InitOptions<'_>) -> Result<Self> {
+        Self::make(store, runtime, options, None)
+    }
+
+    /// Makes a new repository that cuts files as another one does, so that copies and backups of the same files share what they
+    /// store. The chunker's parameters are those of the other one, whatever `options` say.
+    ///
+    /// # Errors
+    /// As [`Self::init`].
+    pub fn init_like(
+        like: &Self,
+        store: Arc<dyn Store>,
+        runtime: Arc<dyn Runtime>,
+        options: &InitOptions<'_>,
+    ) -> Result<Self> {
+        Self::make(store, runtime, options, Some(like))
+    }
+
+    fn make(
+        store: Arc<dyn Store>,
+        runtime: Arc<dyn Runtime>,
+        options: &InitOptions<'_>,
+        like: Option<&Self>,
+    ) -> Result<Self> {
         options.parameters.validate().map_err(Error::Invalid)?;
         let exists = || Error::RepositoryExists { location: store.location() };
         match store.stat(&ObjectName::CONFIG) {
@@ -73,7 +96,11 @@ impl Repository {
         let now = runtime.now();
         let info = SlotInfo { created: now, host: options.host.clone(), user: options.user.clone() };
         let key = keys::put_slot(&*store, &keys, info, options.password, options.kdf_cost, &*runtime)?;
-        let config = Config::new(keys.repository(), now, options.parameters);
+        let mut config = Config::new(keys.repository(), now, options.parameters);
+        if let Some(like) = like {
+            config.parameters.chunker = like.config.parameters.chunker;
+            config.set_gear_table(&like.gear_table());
+        }
         let bytes = object::seal(&keys, ObjectKind::Config, &config, &*runtime)?;
         // The config makes it a repository; it comes last. Whoever loses the race takes his key away again.
         if let Err(error) = store.put(&ObjectName::CONFIG, &bytes) {
@@ -141,6 +168,12 @@ impl Repository {
     #[must_use]
     pub const fn keys(&self) -> &Keys {
         &self.keys
+    }
+
+    /// What files are cut with: its own table, or the one of the repository that it was made like.
+    #[must_use]
+    pub fn gear_table(&self) -> GearTable {
+        self.config.foreign_gear_table().unwrap_or_else(|| self.keys.gear_table())
     }
 
     /// The world it lives in.
