@@ -375,7 +375,8 @@ fn what_is_damaged_is_not_copied_and_is_named() {
 /// One snapshot that cannot be read does not keep the others from being copied.
 #[test]
 fn others_are_copied_all_the_same() {
-    let stage = Stage::new(vec![version(1), version(2)]);
+    let other = Thing::directory([("other", Thing::file(noise(9, 2000)))]);
+    let stage = Stage::new(vec![version(1), other]);
     let (from, into) = stage.both();
     let first = &snapshots(&from)[0].1;
     let index = common::bench::index(&from);
