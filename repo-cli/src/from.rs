@@ -14,6 +14,7 @@ use crate::{
 /// Which repository to copy from, and its password.
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "The repository to copy from (each also as COFFER_FROM_… variable)")]
+#[expect(clippy::struct_field_names, reason = "they are the names of the flags")]
 pub(crate) struct FromArgs {
     /// Repository to copy from
     #[arg(long, value_name = "REPOSITORY", conflicts_with = "from_repository_file")]

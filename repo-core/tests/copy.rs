@@ -354,7 +354,7 @@ fn what_is_damaged_is_not_copied_and_is_named() {
             let into = init(into_store);
             match run(&open(stage.from.clone()), &into, &how()) {
                 // Padding, or the pack's own directory.
-                Ok(_) => _ = assert_holds(&into, &snapshots(&into)[0].0, &stage.trees[0]),
+                Ok(_) => assert_holds(&into, &snapshots(&into)[0].0, &stage.trees[0]),
                 Err(error) => {
                     told += 1;
                     assert!(error.is_damage(), "{}", error.chain());

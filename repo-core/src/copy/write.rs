@@ -76,16 +76,12 @@ impl<'a> TreeWriter<'a> {
         let Some((entry, tree, writer)) = self.levels.pop() else { return Ok(()) };
         let written = writer.finish(self.into)?;
         self.trees.insert(tree, written);
-        match entry {
-            Some(mut entry) => {
-                entry.node.kind = NodeKind::Directory { tree: written.0, totals: written.1 };
-                self.push(&entry)
-            }
-            None => {
-                self.root = Some(written);
-                Ok(())
-            }
-        }
+        let Some(mut entry) = entry else {
+            self.root = Some(written);
+            return Ok(());
+        };
+        entry.node.kind = NodeKind::Directory { tree: written.0, totals: written.1 };
+        self.push(&entry)
     }
 
     /// The root with its sums, and all directories that were written.

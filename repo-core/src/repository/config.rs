@@ -1,5 +1,7 @@
 //! The repository's config: what all readers and writers must agree on.
 
+use std::fmt::Write;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -92,8 +94,11 @@ impl Config {
 
     /// Cut files with this table.
     pub(super) fn set_gear_table(&mut self, table: &[u64; 256]) {
-        let digits: String = table.iter().map(|number| format!("{number:016x}")).collect();
-        self.required_features_to_write.push(format!("{GEAR_TABLE}{digits}"));
+        let mut feature = GEAR_TABLE.to_owned();
+        for number in table {
+            let _ = write!(feature, "{number:016x}"); // a text takes everything
+        }
+        self.required_features_to_write.push(feature);
     }
 
     /// The config of a new repository.
