@@ -25,6 +25,7 @@ pub(crate) struct StatusArgs {}
 
 impl StatusArgs {
     pub(crate) fn run(self, context: &Context) -> Result<Ending> {
+        let Self {} = self;
         let repository = context.open()?;
         let status = status(&repository, &session_note("status"))?;
         let output = &context.output;

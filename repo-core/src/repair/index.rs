@@ -195,9 +195,9 @@ fn ask(
 
 /// What has to be put and deleted.
 struct Plan {
-    /// Packs with what they say of themselves, that no right run names.
+    /// Packs with what they say of themselves, which no run names rightly, or a wrong one names, too.
     add: BTreeMap<PackId, (u32, PackSummary)>,
-    /// Packs whose rows are not taken from wrong runs: right runs name them, or they are not there.
+    /// Packs whose rows are not taken from wrong runs: they are not there, or nobody knows which are right.
     leave_out: HashSet<PackId>,
     /// Wrong runs that can be read, by position.
     wrong: Vec<usize>,
@@ -231,7 +231,8 @@ impl Plan {
                 Truth::Gone => {}
             }
         }
-        let (mut wrong, mut delete, mut leave_out) = (Vec::new(), Vec::new(), HashSet::new());
+        let (mut wrong, mut delete) = (Vec::new(), Vec::new());
+        let (mut right, mut replaced) = (HashSet::new(), HashSet::new());
         for (position, run) in runs.read.iter().enumerate() {
             let mut is_wrong = run.misnamed;
             for (pack, digest) in run.packs() {
@@ -242,21 +243,22 @@ impl Plan {
                 is_wrong |= report.packs_missing.contains(&pack.id);
             }
             if !is_wrong {
-                leave_out.extend(run.packs().map(|(pack, _)| pack.id));
+                right.extend(run.packs().map(|(pack, _)| pack.id));
                 continue;
             }
-            wrong.push(position);
             // Where nobody knows which of several runs is right, all stay.
             if !run.packs().any(|(pack, _)| disputed.contains(&pack.id)) {
+                wrong.push(position);
+                replaced.extend(run.packs().map(|(pack, _)| pack.id));
                 delete.push(run.name);
             }
         }
         delete.extend(runs.damaged.iter().map(|(name, _)| *name));
-        summaries.retain(|pack, _| !leave_out.contains(pack));
+        // Whoever deletes a run has put one that names the same, whatever other runs name it today.
+        summaries.retain(|pack, _| replaced.contains(pack) || !right.contains(pack));
         report.packs_found = summaries.keys().filter(|pack| !said.contains_key(pack)).copied().collect();
-        leave_out.extend(&report.packs_missing);
-        // Their rows are those of runs that stay.
-        leave_out.extend(disputed);
+        // Rows of packs in dispute are those of runs that stay.
+        let leave_out = report.packs_missing.iter().copied().chain(disputed).collect();
         report.runs_replaced = delete.len() as u64;
         Self { add: summaries, leave_out, wrong, delete }
     }
