@@ -4,11 +4,10 @@ use crate::{
     blob::{BlobKind, BlobLocation, FrameLocation},
     error::{Damage, Error, Result, StoreErrorKind},
     id::PackId,
-    limits,
     pack::{
         builder::PackedFrame,
         directory::PackBlob,
-        reader::{PackSummary, directory_of, open_pack_frame, unseal_pack_frame},
+        reader::{PackSummary, open_pack_frame, read_directory, unseal_pack_frame},
     },
     parallel::{for_each, for_each_with},
     progress::{Cancel, Progress},
@@ -32,7 +31,7 @@ pub(super) struct Mover<'a> {
 
 impl Mover<'_> {
     /// Moves what is needed out of these packs, as their frames' fates say, and leaves it in the session, which does not count on them
-    /// any more. Each thread holds a pack and two frames.
+    /// any more. Each thread holds a few frames.
     ///
     /// # Errors
     /// When a pack cannot be read, or the store fails; nothing is lost then.
@@ -57,23 +56,34 @@ impl Mover<'_> {
     }
 
     fn move_pack(&self, victim: &Victim, work: &mut Work<'_>) -> Result<()> {
-        let name = ObjectName::new(Place::Data, victim.pack);
-        let range = ByteRange::WholeUpTo { limit_bytes: limits::PACK_BYTES_MAX };
-        let mut stored = std::mem::take(&mut work.pack);
-        match self.repository.store().get(&name, range, &mut stored) {
+        let pack = victim.pack;
+        let summary = match read_directory(self.repository.store(), self.repository.keys(), pack, victim.size_bytes) {
             // Somebody else has pruned it; whether anything is missed now, the check after the mark tells.
-            Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(()),
-            result => result?,
-        }
-        let summary = directory_of(self.repository.keys(), victim.pack, &stored)?;
-        for ((frame, blobs), fate) in summary.directory.locations(victim.pack).zip(&victim.frames) {
-            if *fate != FrameFate::Drop {
-                let start = frame.offset_bytes as usize;
-                let sealed = stored.get(start..start + frame.stored_bytes as usize).unwrap_or_default();
-                self.move_frame(&summary, &frame, blobs, *fate, sealed, work)?;
+            Err(error) if is_gone(&error) => return Ok(()),
+            summary => summary?,
+        };
+        let frames: Vec<_> = summary.directory.locations(pack).zip(&victim.frames).collect();
+        let mut left = frames.as_slice();
+        while let Some(((first, _), fate)) = left.first() {
+            let (group, rest) = left.split_at(group_length(left));
+            left = rest;
+            if **fate == FrameFate::Drop {
+                continue;
             }
+            let length_bytes = group.iter().map(|((frame, _), _)| u64::from(frame.stored_bytes)).sum();
+            let range = ByteRange::Exact { offset_bytes: first.offset_bytes.into(), length_bytes };
+            let mut stored = std::mem::take(&mut work.stored);
+            match self.repository.store().get(&ObjectName::new(Place::Data, pack), range, &mut stored) {
+                Err(error) if error.kind == StoreErrorKind::NotFound => return Ok(()),
+                result => result?,
+            }
+            for ((frame, blobs), fate) in group {
+                let start = (frame.offset_bytes - first.offset_bytes) as usize;
+                let sealed = stored.get(start..start + frame.stored_bytes as usize).unwrap_or_default();
+                self.move_frame(&summary, frame, blobs, **fate, sealed, work)?;
+            }
+            work.stored = stored;
         }
-        work.pack = stored;
         Ok(())
     }
 
@@ -137,9 +147,26 @@ impl Mover<'_> {
     }
 }
 
+/// Most stored bytes of frames that are read at once.
+const GROUP_BYTES: u32 = 4 << 20;
+
+/// How many frames, from the first one on, are read at once: those that are moved and lie side by side, or one that is not.
+fn group_length(frames: &[((FrameLocation, &[PackBlob]), &FrameFate)]) -> usize {
+    let mut bytes = 0_u32;
+    let fits = frames.iter().take_while(|((frame, _), fate)| {
+        bytes = bytes.saturating_add(frame.stored_bytes);
+        **fate != FrameFate::Drop && bytes <= GROUP_BYTES
+    });
+    fits.count().max(1)
+}
+
+fn is_gone(error: &Error) -> bool {
+    error.store_kind() == Some(StoreErrorKind::NotFound)
+}
+
 /// One thread's buffers.
 struct Work<'a> {
-    pack: Vec<u8>,
+    stored: Vec<u8>,
     frame: Vec<u8>,
     /// For data and for trees.
     writers: [FrameWriter<'a>; 2],
@@ -148,7 +175,7 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn new(session: &'a Session) -> Self {
         let writers = [session.frame_writer(BlobKind::Data), session.frame_writer(BlobKind::Tree)];
-        Self { pack: Vec::new(), frame: Vec::new(), writers }
+        Self { stored: Vec::new(), frame: Vec::new(), writers }
     }
 
     fn writer(&mut self, kind: BlobKind) -> &mut FrameWriter<'a> {

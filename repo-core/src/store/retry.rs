@@ -4,7 +4,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::Arc,
     thread,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use super::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store};
@@ -49,23 +49,30 @@ pub trait Pace: Send + Sync {
     fn jitter(&self, longest: Duration) -> Duration;
 }
 
-/// The machine's clock; a pause ends soon after a cancel.
+/// The machine's clock, which goes on while the machine sleeps: a request that is tried again after a night in a bag would come long after
+/// others took it for given up (`docs/protocol.md`, names that come twice). A pause ends soon after a cancel.
 pub struct SystemPace {
-    start: Instant,
+    start: Duration,
     cancel: Cancel,
+}
+
+/// Time since the machine was started, sleep included.
+fn since_boot() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
 }
 
 impl SystemPace {
     /// Pauses that end when the operation is cancelled.
     #[must_use]
     pub fn new(cancel: Cancel) -> Self {
-        Self { start: Instant::now(), cancel }
+        Self { start: since_boot(), cancel }
     }
 }
 
 impl Pace for SystemPace {
     fn now(&self) -> Duration {
-        self.start.elapsed()
+        since_boot().saturating_sub(self.start)
     }
 
     fn sleep(&self, pause: Duration) {
