@@ -126,9 +126,22 @@ impl<'a> Engine<'a> {
             }
         }
         if !self.options.dry_run {
+            if self.victims.is_empty() {
+                self.put_runs_together()?;
+            }
             expire::remove_notes(self.repository, self.options.note.as_ref())?;
         }
         Ok(())
+    }
+
+    /// Where nothing goes, runs that say the same are put together nevertheless: every lookup looks into each.
+    fn put_runs_together(&self) -> Result<()> {
+        let old = runs::replace(self.repository, &self.index, &BTreeSet::new())?;
+        if old.is_empty() {
+            return Ok(());
+        }
+        self.wait();
+        self.delete(Place::Index, old)
     }
 
     /// Drives one machine to its end; whether that was for marks of others, so that our own plan is still to come.

@@ -28,6 +28,9 @@ const RUN_BLOBS: usize = 1 << 20;
 /// When a run cannot be put.
 pub(super) fn replace(repository: &Repository, index: &IndexSet, victims: &BTreeSet<PackId>) -> Result<Vec<IndexId>> {
     let old = put(repository, index, victims)?;
+    if old.is_empty() {
+        return Ok(Vec::new());
+    }
     let named = named_now(repository, index, &old)?;
     let is_replaced = |run: &&Run| {
         old.contains(&run.id) && packs_of(&run.table).all(|pack| victims.contains(&pack) || named.contains(&pack))
