@@ -49,7 +49,7 @@ fn forget_and_prune() {
     sandbox.coffer(&["check", "--read-data"]).assert().success();
     // Once more, and nothing is left to do.
     let again = stdout(&sandbox.coffer(&rules).assert().success());
-    assert!(again.ends_with("nothing to do\n"), "{again}");
+    assert!(again.contains("\nnothing to do"), "{again}");
     assert_eq!(stdout(&sandbox.coffer(&["prune", "-q"]).assert().success()), "");
 }
 
