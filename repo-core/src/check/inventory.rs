@@ -129,8 +129,8 @@ pub(super) fn rows(run: &Run) -> impl Iterator<Item = (u32, PackRow)> {
     (0..run.table.counts().packs).filter_map(|number| Some((number, run.table.pack(number)?)))
 }
 
-/// Reads every run there is. A run that was merged into another meanwhile is passed over if the listing, done again, no longer has
-/// it.
+/// Reads every run there is. One that is listed and not there was merged into another or cleaned meanwhile; the listing is done again. Where
+/// listings lag behind, they may go on naming it; then it is passed over. Whatever nobody else names is found to be missing.
 fn read_index(context: &Context<'_>) -> Result<(IndexSet, Damaged)> {
     let lost = |reason| FindingKind::IndexDamaged { reason };
     for attempt in 1.. {
@@ -152,16 +152,14 @@ fn read_index(context: &Context<'_>) -> Result<(IndexSet, Damaged)> {
                     }
                     set.add(info.name.id().into(), info.size_bytes, Arc::new(table));
                 }
-                Err(error) if error.store_kind() == Some(StoreErrorKind::NotFound) && attempt < ATTEMPTS_MAX => {
-                    gone = true;
-                }
+                Err(error) if error.store_kind() == Some(StoreErrorKind::NotFound) => gone = true,
                 Err(error) if concerns_one_object(&error) => {
                     damaged.push((info.name, what(&error, lost)));
                 }
                 Err(error) => return Err(error),
             }
         }
-        if !gone {
+        if !gone || attempt == ATTEMPTS_MAX {
             return Ok((set, damaged));
         }
     }

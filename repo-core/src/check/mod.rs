@@ -163,7 +163,7 @@ pub fn check(
     loop {
         let findings = Findings::default();
         let context = Context { repository, threads, progress, cancel, findings: &findings };
-        let (report, disturbed) = check_once(&context, options.read_data)?;
+        let (report, disturbed) = check_once(&context, options.read_data, attempt == 1)?;
         if !disturbed || attempt == ATTEMPTS_MAX {
             return Ok(CheckReport { findings: findings.into_sorted(), ..report });
         }
@@ -174,8 +174,18 @@ pub fn check(
 /// How often everything is checked anew because something was found missing that others had removed meanwhile.
 const ATTEMPTS_MAX: usize = 3;
 
-/// Checks everything once. Tells besides whether what is missing may be so because it was forgotten and pruned since it was listed.
-fn check_once(context: &Context<'_>, read_data: ReadData) -> Result<(CheckReport, bool)> {
+impl Context<'_> {
+    /// Waits until listings show what was stored before. Whether that took any time.
+    fn wait_for_listings(&self) -> bool {
+        let delay_ms = self.repository.store().abilities().visibility_delay_ms;
+        self.repository.runtime().sleep_ms(delay_ms);
+        delay_ms > 0
+    }
+}
+
+/// Checks everything once. Tells besides whether what is missing may be so because it was forgotten and pruned since it was listed, or,
+/// the first time, because listings lag behind.
+fn check_once(context: &Context<'_>, read_data: ReadData, is_first: bool) -> Result<(CheckReport, bool)> {
     let mut losses = Losses::default();
     objects::check_small_objects(context)?;
     // Snapshots before the index before the packs: all that a snapshot needs was there before it.
@@ -188,7 +198,9 @@ fn check_once(context: &Context<'_>, read_data: ReadData) -> Result<(CheckReport
     trees::tell_unreadable(context, &inventory.index, walked.unreadable, &mut losses);
     let mut disturbed = false;
     if !losses.is_empty() {
-        disturbed = objects::any_removed(context, &snapshots)? || inventory::any_removed(context, &losses)?;
+        disturbed = is_first && context.wait_for_listings()
+            || objects::any_removed(context, &snapshots)?
+            || inventory::any_removed(context, &losses)?;
         if !disturbed {
             suffering::find(context, &reader, &snapshots, &losses)?;
             context.findings.excuse_missing_packs();

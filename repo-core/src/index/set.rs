@@ -82,16 +82,29 @@ impl IndexSet {
 
     /// Lists all runs and reads those that are not in this set.
     fn load_beside(&self, store: &dyn Store, keys: &Keys, mut damaged: Option<&mut Vec<Error>>) -> Result<Self> {
-        for attempt in 1.. {
-            match self.load_once(store, keys, damaged.as_deref_mut()) {
-                Err(error) if error.store_kind() == Some(StoreErrorKind::NotFound) && attempt < LISTINGS_MAX => {}
+        let told = damaged.as_ref().map_or(0, |damaged| damaged.len());
+        for _ in 1..LISTINGS_MAX {
+            match self.load_once(store, keys, damaged.as_deref_mut(), false) {
+                Err(error) if error.store_kind() == Some(StoreErrorKind::NotFound) => {
+                    if let Some(damaged) = damaged.as_deref_mut() {
+                        damaged.truncate(told);
+                    }
+                }
                 result => return result,
             }
         }
-        unreachable!("the last attempt returns")
+        self.load_once(store, keys, damaged, true)
     }
 
-    fn load_once(&self, store: &dyn Store, keys: &Keys, mut damaged: Option<&mut Vec<Error>>) -> Result<Self> {
+    /// A run that is listed and not there was merged or cleaned by somebody meanwhile; the listing that comes next names what holds its
+    /// entries. Where listings lag behind, it may be named for a while yet: then it is `passed_over`, as later listings will.
+    fn load_once(
+        &self,
+        store: &dyn Store,
+        keys: &Keys,
+        mut damaged: Option<&mut Vec<Error>>,
+        passed_over: bool,
+    ) -> Result<Self> {
         let mut listed: BTreeMap<IndexId, ObjectInfo> = BTreeMap::new();
         store.list(Place::Index, &mut |info| {
             listed.insert(info.name.id().into(), info);
@@ -104,6 +117,8 @@ impl IndexSet {
             }
             match (read_run(store, keys, id), damaged.as_deref_mut()) {
                 (Ok(table), _) => set.add(id, info.size_bytes, Arc::new(table)),
+                (Err(error), _) if error.store_kind() == Some(StoreErrorKind::NotFound) && passed_over => {}
+                (Err(error), _) if error.store_kind() == Some(StoreErrorKind::NotFound) => return Err(error),
                 (Err(error), Some(damaged)) if error.is_damage() || error.is_newer() => damaged.push(error),
                 (Err(error), _) => return Err(error),
             }

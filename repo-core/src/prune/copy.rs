@@ -36,7 +36,7 @@ impl Mover<'_> {
     /// # Errors
     /// When a pack cannot be read, or the store fails; nothing is lost then.
     pub(super) fn move_packs(&self, victims: &[&Victim]) -> Result<()> {
-        let moved = for_each_with(
+        for_each_with(
             victims,
             self.threads,
             || Work::new(self.session),
@@ -47,12 +47,7 @@ impl Mover<'_> {
                 Ok(())
             },
             Work::flush,
-        );
-        match moved {
-            // The first failure of the session says more than that there was one.
-            Err(Error::Poisoned) => Err(self.session.take_failure().unwrap_or(Error::Poisoned)),
-            result => result,
-        }
+        )
     }
 
     fn move_pack(&self, victim: &Victim, work: &mut Work<'_>) -> Result<()> {
@@ -62,7 +57,10 @@ impl Mover<'_> {
             Err(error) if is_gone(&error) => return Ok(()),
             summary => summary?,
         };
-        let frames: Vec<_> = summary.directory.locations(pack).zip(&victim.frames).collect();
+        let mut frames: Vec<_> = summary.directory.locations(pack).zip(&victim.frames).collect();
+        // Frames that are moved as they are come first: what is in them need not be taken out of the others. The other way round it would be
+        // there twice, and the next prune would do all of it again.
+        frames.sort_by_key(|(_, fate)| **fate != FrameFate::Whole);
         let mut left = frames.as_slice();
         while let Some(((first, _), fate)) = left.first() {
             let (group, rest) = left.split_at(group_length(left));
@@ -153,9 +151,12 @@ const GROUP_BYTES: u32 = 4 << 20;
 /// How many frames, from the first one on, are read at once: those that are moved and lie side by side, or one that is not.
 fn group_length(frames: &[((FrameLocation, &[PackBlob]), &FrameFate)]) -> usize {
     let mut bytes = 0_u32;
+    let mut end_bytes = frames.first().map(|((frame, _), _)| frame.offset_bytes);
     let fits = frames.iter().take_while(|((frame, _), fate)| {
         bytes = bytes.saturating_add(frame.stored_bytes);
-        **fate != FrameFate::Drop && bytes <= GROUP_BYTES
+        let is_next = end_bytes == Some(frame.offset_bytes);
+        end_bytes = frame.offset_bytes.checked_add(frame.stored_bytes);
+        is_next && **fate != FrameFate::Drop && bytes <= GROUP_BYTES
     });
     fits.count().max(1)
 }

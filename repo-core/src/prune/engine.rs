@@ -68,7 +68,8 @@ pub(super) struct Engine<'a> {
     /// Packs that go by our own plan.
     pub(super) victims: Vec<Victim>,
     pub(super) missing: Vec<Uncovered>,
-    replaced: Vec<IndexId>,
+    /// Index runs that were put anew, and may go once that is visible.
+    put_anew: HashSet<IndexId>,
     /// What is missing of unfinished snapshots alone was missing before.
     pub(super) looked_twice: bool,
     /// Not everything that unfinished snapshots need could be walked to.
@@ -102,7 +103,7 @@ impl<'a> Engine<'a> {
             listed: HashMap::new(),
             victims: Vec::new(),
             missing: Vec::new(),
-            replaced: Vec::new(),
+            put_anew: HashSet::new(),
             looked_twice: false,
             walked_apart: false,
         })
@@ -136,12 +137,12 @@ impl<'a> Engine<'a> {
 
     /// Where nothing goes, runs that say the same are put together nevertheless: every lookup looks into each.
     fn put_runs_together(&self) -> Result<()> {
-        let old = runs::replace(self.repository, &self.index, &BTreeSet::new())?;
+        let old = runs::put(self.repository, &self.index, &BTreeSet::new())?;
         if old.is_empty() {
             return Ok(());
         }
         self.wait();
-        self.delete(Place::Index, old)
+        self.delete(Place::Index, runs::replaced(self.repository, &self.index, &BTreeSet::new(), &old)?)
     }
 
     /// Drives one machine to its end; whether that was for marks of others, so that our own plan is still to come.
@@ -185,11 +186,12 @@ impl<'a> Engine<'a> {
                     Answer::Copied
                 }
                 Step::PutIndex(packs) => {
-                    self.replaced = runs::replace(self.repository, &self.index, &packs)?;
+                    self.put_anew = runs::put(self.repository, &self.index, &packs)?;
                     Answer::IndexPut
                 }
                 Step::DeleteRuns => {
-                    let runs = std::mem::take(&mut self.replaced);
+                    let old = std::mem::take(&mut self.put_anew);
+                    let runs = runs::replaced(self.repository, &self.index, pruner.victims(), &old)?;
                     self.delete(Place::Index, runs)?;
                     Answer::RunsDeleted
                 }
@@ -339,7 +341,11 @@ impl<'a> Engine<'a> {
     fn copy(&mut self, work: impl FnOnce(&Self) -> Result<()>, report: &mut PruneReport) -> Result<()> {
         let before = self.session.stored_packs();
         let runs = self.session.stored_runs().len();
-        work(self)?;
+        match work(self) {
+            // The first failure of the session says more than that there was one.
+            Err(Error::Poisoned) => return Err(self.session.take_failure().unwrap_or(Error::Poisoned)),
+            result => result?,
+        }
         self.session.flush()?;
         let stored: Vec<_> = self.session.stored_packs().difference(&before).copied().collect();
         self.mover().read_back(&stored)?;

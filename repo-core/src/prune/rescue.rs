@@ -20,18 +20,13 @@ impl Engine<'_> {
         for blob in &self.missing {
             self.cancel.check()?;
             let tries = blob.copies.iter().flat_map(|copy| [(copy, &now), (copy, &before)]);
-            let mut stored = Ok(false);
             for (copy, reader) in tries {
-                stored = self.rescue_copy(reader, blob, copy);
-                if matches!(stored, Ok(true)) {
-                    break;
+                match self.rescue_copy(reader, blob, copy) {
+                    Ok(true) => break,
+                    // Its pack has vanished since; where no copy can be read, the next look tells.
+                    Err(error) if !error.is_damage() && !matches!(error, Error::Invalid(_)) => return Err(error),
+                    _ => {}
                 }
-            }
-            match stored {
-                // Its pack has vanished since; the next look tells.
-                Err(error) if error.is_damage() || matches!(error, Error::Invalid(_)) => {}
-                Err(error) => return Err(error),
-                Ok(_) => {}
             }
         }
         Ok(())

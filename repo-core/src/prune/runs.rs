@@ -18,20 +18,21 @@ use crate::{
 /// Blobs of one run that is written: what is in memory at once. A larger run is written alone.
 const RUN_BLOBS: usize = 1 << 20;
 
-/// For the runs of `index` that name any of `victims`, or what others name too, puts runs that name the same without these. Tells which runs may be deleted: those of
-/// which every other pack is named elsewhere, by an index that was read again after that.
+/// Which of the runs that were `put` anew may be deleted: those of which every other pack is named elsewhere, by runs that are listed
+/// after the new ones are visible everywhere.
 ///
 /// A pack may not be named there though its run was put, if somebody else has pruned it meanwhile, or the store does not keep what it
 /// confirms. The old run then stays until the next prune; an entry without a pack is in nobody's way.
 ///
 /// # Errors
-/// When a run cannot be put.
-pub(super) fn replace(repository: &Repository, index: &IndexSet, victims: &BTreeSet<PackId>) -> Result<Vec<IndexId>> {
-    let old = put(repository, index, victims)?;
-    if old.is_empty() {
-        return Ok(Vec::new());
-    }
-    let named = named_now(repository, index, &old)?;
+/// When what is there now cannot be listed or read.
+pub(super) fn replaced(
+    repository: &Repository,
+    index: &IndexSet,
+    victims: &BTreeSet<PackId>,
+    old: &HashSet<IndexId>,
+) -> Result<Vec<IndexId>> {
+    let named = named_now(repository, index, old)?;
     let is_replaced = |run: &&Run| {
         old.contains(&run.id) && packs_of(&run.table).all(|pack| victims.contains(&pack) || named.contains(&pack))
     };
@@ -59,8 +60,12 @@ fn named_now(repository: &Repository, index: &IndexSet, but: &HashSet<IndexId>) 
     Ok(named)
 }
 
-/// Puts them. Tells which runs they replace.
-fn put(repository: &Repository, index: &IndexSet, victims: &BTreeSet<PackId>) -> Result<HashSet<IndexId>> {
+/// For the runs of `index` that name any of `victims`, or what others name too, puts runs that name the same without these. Tells which
+/// runs they replace.
+///
+/// # Errors
+/// When a run cannot be put.
+pub(super) fn put(repository: &Repository, index: &IndexSet, victims: &BTreeSet<PackId>) -> Result<HashSet<IndexId>> {
     let repeated = repeated(index);
     let mut old = HashSet::new();
     let mut builder = new_builder(victims);

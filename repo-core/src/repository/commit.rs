@@ -74,6 +74,10 @@ impl Session {
         let mut cut = None;
         // A claim from before everything was looked through.
         let mut claimed = None;
+        // What has expired, or been forgotten, while this machine slept, or was lost: W10 then claims anew. No second time, since a store
+        // that loses what it has confirmed must be told of.
+        let mut gone = BTreeSet::new();
+        let mut seals = Vec::new();
         loop {
             let answer = match writer.step() {
                 // The index was read before the session was opened.
@@ -85,6 +89,8 @@ impl Session {
                 }
                 Step::PutBody if claimed.is_some() => Answer::BodyPut(claimed.take().expect("it was just there")),
                 Step::PutBody => {
+                    // Seals of earlier bodies, which are gone or going, would tell of a backup that is lost.
+                    let _ = repository.delete_objects(&std::mem::take(&mut seals));
                     let (body, size_bytes) = repository.save_sized(Place::Snapshots, ObjectKind::Snapshot, body)?;
                     body_bytes = size_bytes;
                     claims.push(ObjectName::new(Place::Snapshots, body));
@@ -125,17 +131,26 @@ impl Session {
                     Answer::Stored(self.needed_packs())
                 }
                 Step::PutSeal(body) => {
-                    let body_name = ObjectName::new(Place::Snapshots, *body);
-                    repository.check_stored(&body_name, body_bytes)?;
-                    self.check_index()?;
-                    claims.clear();
-                    self.put_seal(*body)?;
+                    let body = *body;
+                    let body_name = ObjectName::new(Place::Snapshots, body);
+                    let index = self.check_index();
+                    if self.find_once(&body_name, body_bytes, &gone)? {
+                        index?;
+                        claims.clear();
+                        let (seal, size_bytes) = self.put_seal(body)?;
+                        seals.push(seal);
+                        if !self.find_once(&seal, size_bytes, &gone)? {
+                            gone.insert(body);
+                        }
+                    } else {
+                        gone.insert(body);
+                    }
                     Answer::SealPut
                 }
                 Step::ListExpireNotes => Answer::ExpireNotes(repository.notes()?.expiring()),
                 Step::FindBody(body) => {
                     let body_name = ObjectName::new(Place::Snapshots, *body);
-                    Answer::BodyFound(repository.store().stat(&body_name)?.is_some())
+                    Answer::BodyFound(!gone.contains(body) && repository.store().stat(&body_name)?.is_some())
                 }
                 Step::Done(Outcome::Committed(body)) => return Ok(*body),
                 Step::Done(Outcome::PrunedAway) => return Err(Error::PrunedAway),
@@ -197,13 +212,22 @@ impl Session {
         Ok((present, cut))
     }
 
-    /// W8, and a look whether it is there.
-    fn put_seal(&self, body: SnapshotId) -> Result<()> {
+    /// W8. Tells its name and size.
+    fn put_seal(&self, body: SnapshotId) -> Result<(ObjectName, u64)> {
         let seal = Seal { bodies: vec![body] };
         debug_assert!(seal.bodies.len() <= limits::SEAL_BODIES_MAX);
         let (id, size_bytes) = self.repository().save_sized(Place::Snapshots, ObjectKind::Seal, &seal)?;
         self.wait_until_visible();
-        self.repository().check_stored(&ObjectName::new(Place::Snapshots, id), size_bytes)
+        Ok((ObjectName::new(Place::Snapshots, id), size_bytes))
+    }
+
+    /// Whether what was stored is there. When something was `gone` before, it must be.
+    fn find_once(&self, name: &ObjectName, size_bytes: u64, gone: &BTreeSet<SnapshotId>) -> Result<bool> {
+        if gone.is_empty() {
+            return self.repository().find_stored(name, size_bytes);
+        }
+        self.repository().check_stored(name, size_bytes)?;
+        Ok(true)
     }
 
     pub(super) fn wait_until_visible(&self) {

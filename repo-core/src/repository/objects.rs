@@ -5,7 +5,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     crypto::keys::ObjectKind,
     envelope::object,
-    error::{Damage, Result, StoreErrorKind},
+    error::{Damage, Error, Result, StoreErrorKind},
     id::ObjectId,
     limits,
     pack::builder::object_id,
@@ -88,14 +88,18 @@ impl Repository {
     /// # Errors
     /// When it is not, or the store cannot tell.
     pub(crate) fn check_stored(&self, name: &ObjectName, size_bytes: u64) -> Result<()> {
-        let found_bytes = self.store().stat(name)?.map_or(0, |info| info.size_bytes);
-        if found_bytes == size_bytes {
-            return Ok(());
+        self.find_stored(name, size_bytes)?.then_some(()).ok_or_else(|| lost(name, size_bytes, 0))
+    }
+
+    /// Whether an object that was stored is still there; in full length, if so.
+    ///
+    /// # Errors
+    /// When it is there in another length, or the store cannot tell.
+    pub(crate) fn find_stored(&self, name: &ObjectName, size_bytes: u64) -> Result<bool> {
+        match self.store().stat(name)? {
+            Some(info) if info.size_bytes != size_bytes => Err(lost(name, size_bytes, info.size_bytes)),
+            found => Ok(found.is_some()),
         }
-        let reason = format!(
-            "the store confirmed that it has {size_bytes} bytes, and now has {found_bytes} of them; nothing can rely on this store"
-        );
-        Err(Damage::new(name, reason).into())
     }
 
     /// Reads the object of this name.
@@ -128,6 +132,13 @@ impl Repository {
         objects.dedup_by_key(|info| info.name);
         Ok(objects)
     }
+}
+
+fn lost(name: &ObjectName, size_bytes: u64, found_bytes: u64) -> Error {
+    let reason = format!(
+        "the store confirmed that it has {size_bytes} bytes, and now has {found_bytes} of them; nothing can rely on this store"
+    );
+    Damage::new(name, reason).into()
 }
 
 /// Stores an object that is named by its hash. One of that name that is there already has the same bytes, if it has the

@@ -352,7 +352,9 @@ impl Session {
         let Some(failure) = failure else { return Ok(()) };
         let index = IndexSet::load(repository.store(), repository.keys(), Some(&mut Vec::new()))?;
         let named: HashSet<_> = index.all_packs().map(|pack| pack.id).collect();
-        if lock(&self.shared.stored).packs.keys().all(|pack| named.contains(pack)) { Ok(()) } else { Err(failure) }
+        // What was condemned since is not relied on any more, and may be out of the index already.
+        let relied_on = self.stored_packs().into_iter().filter(|pack| self.has_stored(pack));
+        if relied_on.into_iter().all(|pack| named.contains(&pack)) { Ok(()) } else { Err(failure) }
     }
 
     /// The packs that hold what was claimed and needed.

@@ -21,6 +21,7 @@ const IN_FLIGHT_BYTES: usize = 32 << 20;
 /// Threads that finish and store packs. A pack is handed over only when a thread is free to take it, so that no more packs
 /// are in memory than there are threads and packs being filled.
 pub(super) struct Uploader {
+    shared: Arc<Shared>,
     queue: Option<SyncSender<(u64, PackBuilder)>>,
     state: Arc<State>,
     threads: Vec<JoinHandle<()>>,
@@ -61,18 +62,26 @@ impl Uploader {
         let receiver = Arc::new(Mutex::new(receiver));
         let state = Arc::new(State::default());
         let wanted = shared.repository.store().abilities().connections;
-        let count = if shared.dry_run { 0 } else { wanted.min(IN_FLIGHT_BYTES / shared.pack_bytes()).max(1) };
+        let count = match wanted {
+            0 => 0,
+            _ if shared.dry_run => 0,
+            _ => wanted.min(IN_FLIGHT_BYTES / shared.pack_bytes()).max(1),
+        };
         let threads = (0..count)
             .map(|_| {
                 let (shared, state, receiver) = (Arc::clone(shared), Arc::clone(&state), Arc::clone(&receiver));
                 std::thread::spawn(move || upload(&shared, &state, &receiver))
             })
             .collect();
-        Self { queue: Some(queue), state, threads }
+        Self { shared: Arc::clone(shared), queue: Some(queue), state, threads }
     }
 
-    /// Hands a full pack over; waits until a thread takes it.
+    /// Hands a full pack over; waits until a thread takes it. Where the store wants no threads, stores it here and now.
     pub(super) fn put(&self, pack: PackBuilder) -> Result<()> {
+        if self.threads.is_empty() && !self.shared.dry_run {
+            store(&self.shared, &self.state, pack);
+            return Ok(());
+        }
         let mut in_flight = self.state.in_flight();
         let number = in_flight.next;
         in_flight.next += 1;
@@ -115,15 +124,20 @@ fn upload(shared: &Shared, state: &State, receiver: &Mutex<Receiver<(u64, PackBu
         let next = receiver.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok((number, pack)) = next else { return };
         let leaving = Leaving(state, number);
-        if !shared.has_failed() {
-            let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shared.put_pack(pack)));
-            match result {
-                Ok(Ok(buffer)) => state.keep(buffer),
-                Ok(Err(error)) => drop(shared.fail(error)),
-                Err(_) => drop(shared.fail(Error::Invalid("a thread that stores packs failed; this is a bug".into()))),
-            }
-        }
+        store(shared, state, pack);
         drop(leaving);
+    }
+}
+
+/// Stores a pack; what fails is the session's failure.
+fn store(shared: &Shared, state: &State, pack: PackBuilder) {
+    if shared.has_failed() {
+        return;
+    }
+    match std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| shared.put_pack(pack))) {
+        Ok(Ok(buffer)) => state.keep(buffer),
+        Ok(Err(error)) => drop(shared.fail(error)),
+        Err(_) => drop(shared.fail(Error::Invalid("a thread that stores packs failed; this is a bug".into()))),
     }
 }
 

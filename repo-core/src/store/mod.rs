@@ -139,7 +139,8 @@ pub struct ObjectInfo {
 pub struct Abilities {
     /// `put` refuses to replace an existing object even when two clients race.
     pub exclusive_put: bool,
-    /// Good number of requests in flight at once.
+    /// Good number of requests in flight at once. 0 asks for no threads at all beside those the caller asks for: a simulation
+    /// needs to know who does what next.
     pub connections: usize,
     /// Longest time, in milliseconds, after which a finished `put` or `delete` shows in listings everywhere.
     pub visibility_delay_ms: u64,

@@ -285,6 +285,7 @@ pub struct Call {
 pub struct ModelSource {
     shared: Arc<Shared>,
     root: Arc<Thing>,
+    read_once: bool,
 }
 
 struct Shared {
@@ -323,7 +324,12 @@ impl ModelSource {
             read_bytes: AtomicU64::new(0),
             hook: Mutex::default(),
         };
-        Self { shared: Arc::new(shared), root: Arc::new(root.clone()) }
+        Self { shared: Arc::new(shared), root: Arc::new(root.clone()), read_once: false }
+    }
+
+    /// Like a stream, which cannot be read again.
+    pub fn read_once(self) -> Self {
+        Self { read_once: true, ..self }
     }
 
     /// All calls so far.
@@ -364,7 +370,7 @@ impl Shared {
 
 impl Source for ModelSource {
     fn can_be_read_again(&self) -> bool {
-        true
+        !self.read_once
     }
 
     fn root(&self) -> Result<Arc<dyn Directory>, SourceError> {

@@ -1,0 +1,255 @@
+//! Everything at once, from a seed: several machines back up, prune, forget, read and check in one repository, over a store that is
+//! as slow, as late and as unreliable as it may be, while processes are killed, sleep for days and have wrong clocks.
+//!
+//! What works is the real code; what is simulated is the store, the clock, chance, and whose turn it is. A seed decides all of it.
+//!
+//! ```text
+//! world    time, turns, what there is
+//! store    a process's way to the store, and what goes wrong on it
+//! runtime  clocks and random bytes
+//! plan     what a seed decides beforehand
+//! actors   what the machines do, and how it may end
+//! oracle   what must be true
+//! count    what happened, by kind: a kind that never happens fails the run
+//! ```
+//!
+//! `COFFER_SIMULATION_SEED=17` replays one seed and tells what happens; `COFFER_SIMULATION_SEEDS=100000` runs so many.
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    unreachable_pub,
+    reason = "a test may panic, tells what it did, and is no library"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod actors;
+mod chance;
+mod count;
+mod oracle;
+mod plan;
+mod runtime;
+mod store;
+mod tree;
+mod world;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Instant,
+};
+
+use repo_core::{
+    crypto::kdf::KdfCost,
+    progress::{Cancel, Silent},
+    prune::{PruneOptions, plan::MaxUnused, prune},
+    repository::{InitOptions, Repository, config::Parameters},
+    store::{ObjectName, Place},
+};
+
+use crate::{
+    count::{Counts, Event},
+    oracle::Model,
+    plan::{Command, Plan},
+    runtime::SimulatedRuntime,
+    store::SimulatedStore,
+    world::{Object, World},
+};
+
+/// Seeds of a run that nobody asked for more of.
+const SEEDS: u64 = 4000;
+/// Prunes after which nothing must be left that nobody needs. Moving frames whole may bring copies together that the next one removes.
+const LAST_PRUNES_MAX: u32 = 3;
+/// The seed of the repository that every simulation begins with.
+const BASE_SEED: u64 = u64::MAX;
+const DAY_MS: u64 = 24 * 3600 * 1000;
+
+/// A repository with some snapshots; every simulation begins with it.
+fn base() -> &'static (BTreeMap<ObjectName, Object>, Model, u64) {
+    static BASE: OnceLock<(BTreeMap<ObjectName, Object>, Model, u64)> = OnceLock::new();
+    BASE.get_or_init(|| {
+        let world = World::new(Plan::calm(BASE_SEED, 0), BTreeMap::new(), Model::default(), 0, false);
+        let options = InitOptions {
+            password: b"secret",
+            host: "alpha".into(),
+            user: "user".into(),
+            kdf_cost: KdfCost::TEST,
+            parameters: Parameters::tiny(),
+        };
+        let runtime = Arc::new(SimulatedRuntime::new(&world, 0, 1));
+        world.enter(0);
+        Repository::init(Arc::new(SimulatedStore::new(&world, 0)), runtime, &options).unwrap();
+        for _ in 0..3 {
+            actors::run(&world, 0, Command::Backup);
+        }
+        let state = world.lock();
+        assert_eq!(state.failure, None);
+        assert_eq!(state.model.committed.len(), 3);
+        (state.objects.clone(), state.model.clone(), state.now_ms + DAY_MS)
+    })
+}
+
+/// What came of a seed.
+struct Outcome {
+    counts: Counts,
+    trace: String,
+    failure: Option<String>,
+}
+
+fn simulate(seed: u64, log: bool) -> Outcome {
+    let (objects, model, now_ms) = base().clone();
+    let plan = Plan::new(seed);
+    if log {
+        println!("{plan:#?}");
+    }
+    let world = World::new(plan, objects, model, now_ms, log);
+    let threads: Vec<_> = (0..world.plan.actors.len())
+        .map(|actor| {
+            let world = Arc::clone(&world);
+            std::thread::spawn(move || actors::live(&world, actor))
+        })
+        .collect();
+    if let Err(hang) = world.wait() {
+        return Outcome { counts: Counts::default(), trace: String::new(), failure: Some(hang) };
+    }
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let mut counts = world.lock().counts.clone();
+    let mut failure = world.lock().failure.clone();
+    let mut trace = world.lock().trace.clone();
+    if failure.is_none() {
+        let calm = aftermath(&world, log);
+        let state = calm.lock();
+        counts.merge(&state.counts);
+        failure = state.failure.clone();
+        trace.update(state.trace.finalize().as_bytes());
+    }
+    counts.add(Event::Seeds);
+    Outcome { counts, trace: trace.finalize().to_hex().to_string(), failure }
+}
+
+/// Long after, when nobody works: everything is there, and a few prunes leave nothing that nobody needs.
+fn aftermath(world: &World, log: bool) -> Arc<World> {
+    let calm = {
+        let mut state = world.lock();
+        oracle::look_now(&mut state);
+        let mut model = state.model.clone();
+        if state.failure.is_none()
+            && let Err(what) = oracle::check_all(&oracle::open(state.frozen()), &model, false)
+        {
+            state.fail(what);
+        }
+        // What was not reported may be there or not; from now on it stays as it is.
+        model.forgetting.clear();
+        model.committed.retain(|id, _| !state.model.forgetting.contains(id));
+        let plan = Plan::calm(!world.plan.seed, world.plan.delay_ms);
+        let now_ms = state.now_ms + 40 * DAY_MS;
+        let calm = World::new(plan, state.objects.clone(), model, now_ms, log);
+        calm.lock().failure.clone_from(&state.failure);
+        calm
+    };
+    calm.enter(0);
+    if calm.lock().failure.is_none()
+        && let Err(what) = tidy(&calm)
+    {
+        calm.lock().fail(what);
+    }
+    calm
+}
+
+fn tidy(calm: &Arc<World>) -> Result<(), String> {
+    let process = calm.begin(0, Command::Prune);
+    let runtime = Arc::new(SimulatedRuntime::new(calm, 0, process.number));
+    let store = Arc::new(SimulatedStore::new(calm, 0));
+    let repository = Repository::open(store, runtime, b"secret", None).map_err(|error| error.chain())?;
+    let repository = Arc::new(repository);
+    let options = PruneOptions { max_unused: MaxUnused::Bytes(0), threads: Some(1), ..PruneOptions::default() };
+    let prune = |options: &PruneOptions| {
+        let report = prune(&repository, options, &Silent, &Cancel::default());
+        report.map_err(|error| format!("the last prune fails: {}", error.chain()))
+    };
+    for number in 0.. {
+        prune(&options)?;
+        oracle::look_now(&mut calm.lock());
+        let report = prune(&PruneOptions { dry_run: true, ..options.clone() })?;
+        if report.plan.victims.is_empty() && report.blobs.unused == 0 && report.blobs.duplicate == 0 {
+            break;
+        }
+        calm.lock().note(0, &format!("prune {number} leaves {:?} {:?}", report.plan.victims, report.blobs));
+        if number == LAST_PRUNES_MAX {
+            return Err(format!("after the last prune there is more to prune: {report:?}"));
+        }
+    }
+    let left = calm.lock().names(Place::Locks);
+    if !left.is_empty() {
+        return Err(format!("after the last prune there is still {left:?}"));
+    }
+    let (frozen, model) = {
+        let state = calm.lock();
+        (state.frozen(), state.model.clone())
+    };
+    oracle::check_all(&oracle::open(frozen), &model, true)?;
+    actors::run(calm, 0, Command::Backup);
+    Ok(())
+}
+
+fn number_of(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
+}
+
+fn replay_command(seed: u64) -> String {
+    format!("COFFER_SIMULATION_SEED={seed} cargo test -p repo-core --test simulation -- --nocapture seeds")
+}
+
+#[test]
+fn seeds() {
+    if let Some(seed) = number_of("COFFER_SIMULATION_SEED") {
+        let outcome = simulate(seed, true);
+        println!("{}trace {}", outcome.counts, outcome.trace);
+        assert_eq!(outcome.failure, None);
+        return;
+    }
+    let seeds = number_of("COFFER_SIMULATION_SEEDS").unwrap_or(SEEDS);
+    let first = number_of("COFFER_SIMULATION_FIRST").unwrap_or(0);
+    let (next, start) = (AtomicU64::new(first), Instant::now());
+    let counts = Mutex::new(Counts::default());
+    let failures = Mutex::new(Vec::new());
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, std::num::NonZero::get) {
+            scope.spawn(|| {
+                loop {
+                    let seed = next.fetch_add(1, Ordering::Relaxed);
+                    if seed >= first + seeds || failures.lock().unwrap().len() >= 5 {
+                        break;
+                    }
+                    let outcome = simulate(seed, false);
+                    counts.lock().unwrap().merge(&outcome.counts);
+                    if let Some(failure) = outcome.failure {
+                        println!("seed {seed}: {failure}\n    {}", replay_command(seed));
+                        failures.lock().unwrap().push(seed);
+                    }
+                }
+            });
+        }
+    });
+    let counts = counts.into_inner().unwrap();
+    println!("{counts}{:>10}  seconds", start.elapsed().as_secs());
+    let failures = failures.into_inner().unwrap();
+    assert!(failures.is_empty(), "seeds {failures:?} fail; {}", replay_command(failures[0]));
+    if seeds >= SEEDS {
+        assert!(counts.never().is_empty(), "these never happened: {:?}", counts.never());
+    }
+}
+
+#[test]
+fn a_seed_decides_everything() {
+    for seed in 0..20 {
+        let (one, other) = (simulate(seed, false), simulate(seed, false));
+        assert_eq!(one.trace, other.trace, "seed {seed} ran in two ways");
+    }
+}
