@@ -52,6 +52,12 @@ impl IndexBuilder {
         self.data.len() + self.tree.len()
     }
 
+    /// Whether this pack is in it, or passed over.
+    #[must_use]
+    pub fn names(&self, pack: &PackId) -> bool {
+        self.known.contains(pack)
+    }
+
     /// From now on passes over these packs.
     pub fn leave_out(&mut self, packs: impl IntoIterator<Item = PackId>) {
         self.known.extend(packs);

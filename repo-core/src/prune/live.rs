@@ -1,7 +1,7 @@
 //! Which blobs are live: named by a snapshot body, sealed or not. One bit for each row of the index.
 
 use std::{
-    collections::HashSet,
+    collections::BTreeSet,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
@@ -23,7 +23,7 @@ pub(super) struct Live {
     /// By run.
     rows: Vec<Rows>,
     /// Live blobs that are in no run of this index: of backups that came later, or lost.
-    others: Mutex<HashSet<(BlobKind, BlobId)>>,
+    others: Mutex<BTreeSet<(BlobKind, BlobId)>>,
 }
 
 struct Rows {
@@ -65,7 +65,7 @@ impl Live {
         &self.index
     }
 
-    fn others(&self) -> MutexGuard<'_, HashSet<(BlobKind, BlobId)>> {
+    fn others(&self) -> MutexGuard<'_, BTreeSet<(BlobKind, BlobId)>> {
         self.others.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -20,6 +20,7 @@ use crate::{
     index::{
         builder::IndexBuilder,
         set::{IndexSet, Run},
+        table::PackRow,
     },
     limits,
     pack::builder::{FinishedPack, PackBuilder},
@@ -267,7 +268,7 @@ impl Session {
         };
         let mut superseded = Vec::new();
         if merge {
-            let mut runs = self.runs_to_merge()?;
+            let (mut runs, repeated) = self.runs_to_merge()?;
             runs.sort_by_key(|run| run.size_bytes);
             for run in runs {
                 let counts = run.table.counts();
@@ -278,6 +279,8 @@ impl Session {
                 builder.add_table(&run.table);
                 superseded.push(ObjectName::new(Place::Index, run.id));
             }
+            let is_in_ours = |run: &&Run| packs_of(run).all(|pack| builder.names(&pack.id));
+            superseded.extend(repeated.into_iter().filter(is_in_ours).map(|run| ObjectName::new(Place::Index, run.id)));
         }
         self.shared.put_run(builder)?;
         self.shared.supersede_interim(None);
@@ -308,25 +311,21 @@ impl Session {
         Ok(())
     }
 
-    /// The runs of the index that are still there and name something that no larger one names.
+    /// The runs of the index that are still there: those that name something no larger one names, and the others.
     ///
     /// One that is gone was merged or cleaned by somebody else; to merge it would name again what a prune has deleted meanwhile. One
     /// whose packs larger ones name too has been merged before, in a store where it could not be deleted; to merge it again and
-    /// again would make the index grow with the square of the number of backups. It is not ours to delete, though: whoever put it may
-    /// be about to delete the larger one. A run is deleted only by who has put another one that says the same.
-    fn runs_to_merge(&self) -> Result<Vec<&Run>> {
+    /// again would make the index grow with the square of the number of backups. It is not ours to delete for the larger one, though: whoever
+    /// put it may be about to delete that. A run is deleted only by who has put another one that says the same.
+    fn runs_to_merge(&self) -> Result<(Vec<&Run>, Vec<&Run>)> {
         let mut present = BTreeSet::new();
         self.repository().store().list(Place::Index, &mut |info| _ = present.insert(info.name))?;
         let mut runs: Vec<_> = self.shared.index.runs().iter().collect();
         runs.retain(|run| present.contains(&ObjectName::new(Place::Index, run.id)));
         runs.sort_by_key(|run| (Reverse(run.table.counts().packs), run.id));
         let mut named = HashSet::new();
-        runs.retain(|run| {
-            let packs = (0..run.table.counts().packs).filter_map(|number| run.table.pack(number));
-            // All of them are taken in, not only the first new one.
-            packs.filter(|pack| named.insert(pack.id)).count() > 0
-        });
-        Ok(runs)
+        // All packs are taken in, not only the first new one.
+        Ok(runs.into_iter().partition(|run| packs_of(run).filter(|pack| named.insert(pack.id)).count() > 0))
     }
 
     /// Stored sizes of packs this session knows.
@@ -434,6 +433,10 @@ impl Session {
             None => Ok(()),
         }
     }
+}
+
+fn packs_of(run: &Run) -> impl Iterator<Item = PackRow> {
+    (0..run.table.counts().packs).filter_map(|number| run.table.pack(number))
 }
 
 impl Shared {
