@@ -1,0 +1,198 @@
+//! Real processes on a real folder: backups, prunes, forgets, restores and checks side by side, and half of them killed at any moment.
+//!
+//! `COFFER_THRASH_SECONDS=3600` lets it run so long; `COFFER_THRASH_SEED` makes the same choices again, though not the same timing.
+
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails, and tells what it did")]
+
+mod common;
+
+use std::{
+    collections::BTreeMap,
+    fs,
+    os::unix::process::ExitStatusExt,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+    sync::{
+        Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use common::{COFFER, Sandbox, assert_same};
+
+const WORKERS: u64 = 4;
+const SECONDS: u64 = 15;
+
+fn number_of(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+/// Chance from a seed (`xorshift64*`).
+struct Chance(u64);
+
+impl Chance {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % bound
+    }
+}
+
+/// What all workers know.
+struct Thrash {
+    sandbox: Sandbox,
+    end: Instant,
+    /// Backups that were reported as done, by their tags, which are the folders they hold.
+    done: Mutex<BTreeMap<String, bool>>,
+    counts: [AtomicU64; 6],
+}
+
+const NAMES: [&str; 6] = ["backups", "prunes", "forgets", "restores", "checks", "kills"];
+
+impl Thrash {
+    fn count(&self, what: usize) {
+        self.counts[what].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Runs a process, and kills it after a while if so decided. Nothing if it was killed.
+    fn run(&self, chance: &mut Chance, arguments: &[&str]) -> Option<Output> {
+        let mut command = Command::new(COFFER);
+        command.args(arguments).current_dir(self.sandbox.dir.path()).env_clear();
+        command.env("COFFER_REPOSITORY", "repo").env("COFFER_PASSWORD", "correct horse").env("TZ", "UTC");
+        command.env("HOME", self.sandbox.path("home")).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        if chance.below(100) < 40 {
+            std::thread::sleep(Duration::from_millis(chance.below(900)));
+            child.kill().unwrap();
+        }
+        let output = child.wait_with_output().unwrap();
+        if output.status.signal().is_some() {
+            self.count(5);
+            return None;
+        }
+        Some(output)
+    }
+
+    /// As [`Self::run`]; whatever is not killed must succeed.
+    fn runs(&self, chance: &mut Chance, what: usize, arguments: &[&str]) -> bool {
+        let Some(output) = self.run(chance, arguments) else { return false };
+        let words = String::from_utf8_lossy(&output.stderr);
+        // It says so where others work against it, and has done no harm.
+        let in_vain = words.contains("run again") || words.contains("run it again");
+        assert!(output.status.success() || in_vain, "{arguments:?} fails: {} {words}", output.status);
+        if output.status.success() {
+            self.count(what);
+        }
+        output.status.success()
+    }
+
+    fn work(&self, worker: u64, seed: u64) {
+        let mut chance = Chance(seed.wrapping_mul(2 * worker + 3) | 1);
+        let mut round = 0;
+        while Instant::now() < self.end {
+            match chance.below(10) {
+                0..5 => {
+                    round += 1;
+                    let folder = format!("v-{worker}-{round}");
+                    for file in 0..8 {
+                        let text = format!("{file} {} ", chance.below(3)).repeat(2000);
+                        self.sandbox.write(&format!("{folder}/{file}"), &text);
+                    }
+                    let label = format!("w{worker}");
+                    if self.runs(&mut chance, 0, &["backup", &folder, "--tag", &folder, "--label", &label]) {
+                        self.done.lock().unwrap().insert(folder, true);
+                    }
+                }
+                5..7 => _ = self.runs(&mut chance, 1, &["prune", "--max-unused", "0"]),
+                7 => {
+                    // One of our own, so that nobody reads it.
+                    let own = format!("v-{worker}-");
+                    let chosen = self.done.lock().unwrap().keys().find(|tag| tag.starts_with(&own)).cloned();
+                    if let Some(tag) = chosen
+                        && let Some(id) = self.id_of(&tag)
+                    {
+                        self.done.lock().unwrap().insert(tag.clone(), false);
+                        self.runs(&mut chance, 2, &["forget", &id]);
+                        self.done.lock().unwrap().remove(&tag);
+                    }
+                }
+                8 => {
+                    let own = format!("v-{worker}-");
+                    let chosen = self.done.lock().unwrap().keys().rfind(|tag| tag.starts_with(&own)).cloned();
+                    if let Some(tag) = chosen {
+                        let id = self.id_of(&tag).expect("it was reported as done");
+                        self.restore(&mut chance, &tag, &id);
+                    }
+                }
+                _ => _ = self.runs(&mut chance, 4, &["check", "--read-data"]),
+            }
+        }
+    }
+
+    fn restore(&self, chance: &mut Chance, tag: &str, id: &str) {
+        let target = tempfile::tempdir().unwrap();
+        let place = target.path().to_str().unwrap();
+        if self.runs(chance, 3, &["restore", id, "--target", place]) {
+            assert_same(&self.sandbox.path(tag), &target.path().join(tag));
+        }
+    }
+
+    fn id_of(&self, tag: &str) -> Option<String> {
+        self.snapshots().remove(tag)
+    }
+
+    /// All snapshots, by their tags.
+    fn snapshots(&self) -> BTreeMap<String, String> {
+        let all = self.sandbox.json(&["snapshots"]);
+        let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
+        all.as_array().unwrap().iter().map(|one| (text(&one["tags"][0]), text(&one["id"]))).collect()
+    }
+}
+
+/// Objects in a folder. Files of writers that were killed, which have other names, are swept up after days.
+fn objects_in(folder: PathBuf) -> Vec<String> {
+    let names = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    names.filter(|name| name.len() == 64).collect()
+}
+
+#[test]
+fn processes_side_by_side_killed_at_any_moment() {
+    let seed = number_of("COFFER_THRASH_SEED").unwrap_or_else(|| u64::from(std::process::id()) << 20 | 1);
+    let seconds = number_of("COFFER_THRASH_SECONDS").unwrap_or(SECONDS);
+    println!("COFFER_THRASH_SEED={seed}");
+    let thrash = Thrash {
+        sandbox: Sandbox::with_repository(),
+        end: Instant::now() + Duration::from_secs(seconds),
+        done: Mutex::default(),
+        counts: Default::default(),
+    };
+    std::thread::scope(|scope| {
+        for worker in 0..WORKERS {
+            let thrash = &thrash;
+            scope.spawn(move || thrash.work(worker, seed));
+        }
+    });
+    // Nobody works any more: everything that was reported is there, and what was killed is in nobody's way.
+    let sandbox = &thrash.sandbox;
+    sandbox.coffer(&["check", "--read-data"]).assert().success();
+    sandbox.coffer(&["prune", "--max-unused", "0"]).assert().success();
+    sandbox.coffer(&["check", "--read-data"]).assert().success();
+    assert_eq!(objects_in(sandbox.path("repo/locks")), [""; 0]);
+    let there = thrash.snapshots();
+    for tag in thrash.done.lock().unwrap().keys() {
+        assert!(there.contains_key(tag), "{tag} was reported as done, and is gone");
+    }
+    for (tag, id) in &there {
+        let target = tempfile::tempdir().unwrap();
+        sandbox.coffer(&["restore", id, "--target"]).arg(target.path()).assert().success();
+        assert_same(&sandbox.path(tag), &target.path().join(tag));
+    }
+    for (name, count) in NAMES.iter().zip(&thrash.counts) {
+        println!("{:>8}  {name}", count.load(Ordering::Relaxed));
+    }
+    println!("{:>8}  snapshots restored at the end", there.len());
+    let least = |at: usize| thrash.counts[at].load(Ordering::Relaxed);
+    assert!(least(0) > 0 && least(5) > 0, "no backup, or no kill");
+}
