@@ -35,6 +35,27 @@ fn no_repository() {
     assert!(!sandbox.path("repo").exists());
 }
 
+/// A disk that is not mounted: the folder is there, and empty.
+#[test]
+fn an_empty_folder_is_no_empty_repository() {
+    let sandbox = Sandbox::new();
+    fs::create_dir(sandbox.path("repo")).unwrap();
+    for arguments in [
+        &["snapshots"][..],
+        &["backup", "src"],
+        &["forget", "--keep-last", "1"],
+        &["prune"],
+        &["check"],
+        &["restore", "latest", "-t", "x"],
+        &["key", "list"],
+    ] {
+        let output = sandbox.coffer(arguments).assert().code(10);
+        assert!(stderr(&output).starts_with("error: there is no repository at "), "{}", stderr(&output));
+        assert_eq!(stdout(&output), "", "{arguments:?}");
+        assert_eq!(fs::read_dir(sandbox.path("repo")).unwrap().count(), 0, "{arguments:?}");
+    }
+}
+
 #[test]
 fn a_repository_is_not_made_twice() {
     let sandbox = Sandbox::with_snapshot();
