@@ -138,14 +138,14 @@ impl<'a> At<'a> {
         self.world.plan.actors[self.actor].host
     }
 
-    fn note(&self, operation: &str) -> Option<notes::Session> {
-        Some(notes::Session {
+    fn note(&self, operation: &str) -> notes::Session {
+        notes::Session {
             operation: operation.into(),
             host: self.host().into(),
             user: "user".into(),
             process: self.process,
             started: self.runtime.now(),
-        })
+        }
     }
 
     fn count(&self, event: Event, count: u64) {
@@ -168,7 +168,7 @@ impl<'a> At<'a> {
             label: Some(label.into()),
             tags: vec![number.to_string()],
             parent: if has_parent { Parent::Newest } else { Parent::None },
-            note: self.note("backup"),
+            note: Some(self.note("backup")),
             // Their thread goes by itself, which no seed decides.
             checkpoint_every_seconds: 0,
             ..BackupOptions::new(self.host(), "user", "simulation")
@@ -195,7 +195,7 @@ impl<'a> At<'a> {
             let some = [MaxUnused::Bytes(0), MaxUnused::Bytes(0), MaxUnused::Percent(5.0), MaxUnused::Unlimited];
             (state.chance.pick(&some), state.chance.pick(&[None, None, None, Some(10_000)]))
         };
-        let note = self.note("prune");
+        let note = Some(self.note("prune"));
         let options = PruneOptions { max_unused, max_repack_bytes, threads: Some(1), note, ..PruneOptions::default() };
         let report = prune(repository, &options, &Silent, &Cancel::default())?;
         let mut state = self.world.lock();

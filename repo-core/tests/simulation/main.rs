@@ -126,7 +126,7 @@ fn simulate(seed: u64, log: bool) -> Outcome {
         let calm = aftermath(&world, log);
         let state = calm.lock();
         counts.merge(&state.counts);
-        failure = state.failure.clone();
+        failure.clone_from(&state.failure);
         trace.update(state.trace.finalize().as_bytes());
     }
     counts.add(Event::Seeds);

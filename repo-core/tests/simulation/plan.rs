@@ -97,7 +97,7 @@ impl Plan {
                 here
             });
             let actor = if number < actors { number } else { chance.below(actors) };
-            plan.actors[actor as usize].commands.push(command.unwrap().0);
+            plan.actors[usize::try_from(actor).unwrap()].commands.push(command.unwrap().0);
         }
         plan
     }

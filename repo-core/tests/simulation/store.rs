@@ -203,7 +203,7 @@ impl SimulatedStore {
         let is_next = |name: &ObjectName| name.place() == place && after.is_none_or(|after| *name > after);
         for (name, object) in state.objects.iter().filter(|(name, _)| is_next(name)) {
             if self.has_reached(state, object.number, object.put_ms) {
-                let modified = Some(state.time(object.put_ms, 0));
+                let modified = Some(State::time(object.put_ms, 0));
                 entries.push(ObjectInfo { name: *name, size_bytes: object.bytes.len() as u64, modified });
                 if entries.len() == self.world.plan.page_entries {
                     break;
@@ -216,7 +216,7 @@ impl SimulatedStore {
         for ghost in state.ghosts.iter().filter(|ghost| is_next(&ghost.name)) {
             let there = state.objects.contains_key(&ghost.name);
             if !there && !self.has_reached(state, ghost.number, ghost.deleted_ms) {
-                let modified = Some(state.time(ghost.put_ms, 0));
+                let modified = Some(State::time(ghost.put_ms, 0));
                 entries.push(ObjectInfo { name: ghost.name, size_bytes: ghost.size_bytes, modified });
                 shown += 1;
             }
@@ -334,7 +334,7 @@ impl Store for SimulatedStore {
             seen.map(|object| ObjectInfo {
                 name: *name,
                 size_bytes: object.bytes.len() as u64,
-                modified: Some(state.time(object.put_ms, 0)),
+                modified: Some(State::time(object.put_ms, 0)),
             })
         };
         self.end(fate, "look at", name, answer)

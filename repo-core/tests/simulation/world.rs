@@ -24,7 +24,7 @@ pub const EPOCH_SECONDS: i64 = 1_800_000_000;
 /// After so many turns it is held that it does not end.
 const TURNS_MAX: u64 = 400_000;
 /// Real time after which a turn that does not end is called a hang.
-const HANG: Duration = Duration::from_secs(120);
+const HANG: Duration = Duration::from_mins(2);
 
 pub struct World {
     pub plan: Plan,
@@ -235,11 +235,11 @@ impl State {
 
     /// The time of day by an actor's clock.
     pub fn clock(&self, actor: usize) -> Timestamp {
-        self.time(self.now_ms, self.seats[actor].clock_seconds)
+        Self::time(self.now_ms, self.seats[actor].clock_seconds)
     }
 
     /// The time of day by the store's clock.
-    pub fn time(&self, at_ms: u64, wrong_seconds: i64) -> Timestamp {
+    pub fn time(at_ms: u64, wrong_seconds: i64) -> Timestamp {
         let seconds = EPOCH_SECONDS + i64::try_from(at_ms / 1000).unwrap() + wrong_seconds;
         Timestamp::new(seconds, u32::try_from(at_ms % 1000).unwrap() * 1_000_000).unwrap()
     }
@@ -267,7 +267,7 @@ impl State {
     pub fn frozen(&self) -> MemoryStore {
         let store = MemoryStore::new();
         for (name, object) in &self.objects {
-            store.set_time(self.time(object.put_ms, 0));
+            store.set_time(Self::time(object.put_ms, 0));
             store.replace(name, Arc::clone(&object.bytes));
         }
         store
