@@ -60,8 +60,15 @@ fn list_slots(store: &dyn Store) -> Result<Vec<KeyId>> {
     Ok(slots)
 }
 
-/// Tries the slots with a password, the one that `hint` names first.
-pub(super) fn open_slots(store: &dyn Store, password: &[u8], hint: Option<&str>) -> Result<(KeyId, Keys)> {
+/// Tries the slots with a password, the one that `hint` names first, until one opens with keys that `fit` the config. An `init` that was
+/// killed before it put the config leaves a slot of a repository that never was, perhaps with the same password. Where none fits, it is the
+/// first that opened: then the config is what is wrong.
+pub(super) fn open_slots(
+    store: &dyn Store,
+    password: &[u8],
+    hint: Option<&str>,
+    fit: impl Fn(&Keys) -> bool,
+) -> Result<(KeyId, Keys)> {
     let mut slots = list_slots(store)?;
     if let Some(hint) = hint {
         slots.sort_by_key(|id| !id.to_string().starts_with(hint));
@@ -73,13 +80,23 @@ pub(super) fn open_slots(store: &dyn Store, password: &[u8], hint: Option<&str>)
         return Err(Damage::new("keys", "the repository has no key; restore the folder keys/ from a copy").into());
     }
     let mut problem = None;
+    let mut opened = None;
     for id in slots.into_iter().take(limits::KEY_SLOTS_MAX) {
         match open_slot(store, id, password) {
-            Ok(slot) => return Ok((id, Keys::new(MasterKey::from_bytes(*slot.master.expose()), slot.repository))),
+            Ok(slot) => {
+                let keys = Keys::new(MasterKey::from_bytes(*slot.master.expose()), slot.repository);
+                if fit(&keys) {
+                    return Ok((id, keys));
+                }
+                opened.get_or_insert((id, keys));
+            }
             Err(Error::WrongPassword { .. }) => {}
             Err(error) if error.is_damage() || error.is_newer() => problem = Some(error),
             Err(error) => return Err(error),
         }
+    }
+    if let Some(opened) = opened {
+        return Ok(opened);
     }
     // A damaged slot may have been the one for this password; to say "wrong password" would send its owner the wrong way.
     // So may one of a later version.

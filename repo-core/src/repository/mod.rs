@@ -102,11 +102,14 @@ impl Repository {
             config.set_gear_table(&like.gear_table());
         }
         let bytes = object::seal(&keys, ObjectKind::Config, &config, &*runtime)?;
-        // The config makes it a repository; it comes last. Whoever loses the race takes his key away again.
-        if let Err(error) = store.put(&ObjectName::CONFIG, &bytes) {
-            // The failed put is what the user must hear of; a key that nothing uses harms nobody.
-            let _ = store.delete(&ObjectName::new(crate::store::Place::Keys, key));
-            return Err(if error.kind == StoreErrorKind::Exists { exists() } else { error.into() });
+        // The config makes it a repository; it comes last. Whoever loses the race takes his key away again. After any other failure the config
+        // may be there all the same, and would be lost without its key; a key that nothing uses harms nobody.
+        match store.put(&ObjectName::CONFIG, &bytes) {
+            Err(error) if error.kind == StoreErrorKind::Exists => {
+                let _ = store.delete(&ObjectName::new(crate::store::Place::Keys, key));
+                return Err(exists());
+            }
+            result => result?,
         }
         Ok(Self { store, keys, config, runtime, key })
     }
@@ -126,8 +129,12 @@ impl Repository {
         })?;
         // A config of a newer version or of another program is told of before any password is asked to prove itself.
         crate::envelope::header::Header::parse(&bytes, ObjectKind::Config, &"config")?;
-        let (key, keys) = keys::open_slots(&*store, password, hint)?;
-        let config: Config = object::open(&keys, ObjectKind::Config, &bytes, &"config")?;
+        let config_by = |keys: &Keys| object::open::<Config>(keys, ObjectKind::Config, &bytes, &"config");
+        let (key, keys) = keys::open_slots(&*store, password, hint, |keys| {
+            // What cannot be read for another reason was sealed with these keys.
+            config_by(keys).map_or_else(|error| error.is_newer(), |_| true)
+        })?;
+        let config = config_by(&keys)?;
         config.check(keys.repository())?;
         Ok(Self { store, keys, config, runtime, key })
     }
