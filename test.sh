@@ -22,4 +22,4 @@ need cc gcc
 if (($#)); then
     exec cargo test --locked "$@"
 fi
-exec cargo test --locked --workspace
+exec cargo test --locked --workspace --no-fail-fast

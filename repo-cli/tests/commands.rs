@@ -343,7 +343,7 @@ fn cat_shows_objects() {
     let sandbox = Sandbox::with_snapshot();
     let cat = |arguments: &[&str]| -> serde_json::Value {
         let output = sandbox.coffer(&[&["cat"], arguments].concat()).assert().success();
-        serde_json::from_slice(&output.get_output().stdout).unwrap()
+        common::document(&output.get_output().stdout)
     };
     assert!(is_id(&cat(&["config"])["id"]));
     assert_eq!(cat(&["snapshot", "latest"])["paths"], serde_json::json!([sandbox.path("src")]));

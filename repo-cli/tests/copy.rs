@@ -27,7 +27,7 @@ fn second(sandbox: &Sandbox, arguments: &[&str]) -> Command {
 
 fn json_of(sandbox: &Sandbox, arguments: &[&str]) -> Value {
     let output = second(sandbox, arguments).arg("--json").assert().success();
-    serde_json::from_slice(&output.get_output().stdout).unwrap()
+    common::document(&output.get_output().stdout)
 }
 
 #[test]

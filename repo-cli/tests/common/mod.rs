@@ -74,7 +74,7 @@ impl Sandbox {
     /// Runs a command that writes one JSON document.
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let output = self.coffer(arguments).arg("--json").assert().success();
-        serde_json::from_slice(&output.get_output().stdout).unwrap()
+        document(&output.get_output().stdout)
     }
 
     /// Runs a command that writes a JSON document on each line.
@@ -94,6 +94,15 @@ impl Sandbox {
         self.coffer(&["restore", "latest", "--target"]).arg(target.path()).assert().success();
         assert_same(&self.path("src"), &target.path().join("src"));
     }
+}
+
+/// The one JSON document of a command; on a slow machine there is before it how far the command is.
+pub(crate) fn document(bytes: &[u8]) -> Value {
+    let mut documents: Vec<Value> =
+        serde_json::Deserializer::from_slice(bytes).into_iter().map(Result::unwrap).collect();
+    let last = documents.pop().unwrap();
+    assert!(documents.iter().all(|document| document["message_type"] == "status"), "{documents:?}");
+    last
 }
 
 /// JSON documents, one a line.
