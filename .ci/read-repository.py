@@ -26,7 +26,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 MIB = 1 << 20
 MAGIC = b"COFFER\r\n"
-CONFIG, SLOT, DATA_PACK, TREE_PACK, INDEX, BODY, SEAL, SESSION, MARK, EXPIRE = range(1, 11)
+CONFIG, SLOT, DATA_PACK, TREE_PACK, INDEX, BODY, SEAL, SESSION, MARK, EXPIRE, REPORT = range(1, 12)
 SEAL_BYTES, SLOT_BYTES = 564, 326
 
 
@@ -220,6 +220,12 @@ seal = structure("Seal", bodies=many(ident))
 session = structure("Session", operation=text, host=text, user=text, process=u32, started=time)
 mark = structure("Mark", packs=many(ident), created=time)
 expire_note = structure("ExpireNote", body=ident, created=time)
+store_finding = structure("StoreFinding", question=choice(*[()] * 8), answer=choice((), (), ()), detail=text)
+store_report = structure(
+    "StoreReport", program=text, location=text, made=time, extent=choice((), ()), clock_ahead=option(i64),
+    findings=many(store_finding),
+)  # fmt: skip
+NOTES = {SESSION: session, MARK: mark, EXPIRE: expire_note, REPORT: store_report}
 config = structure(
     "Config", repository=ident, created=time, minimum=u32, average=u32, maximum=u32, normalization=u8, data_frame=u32,
     tree_frame=u32, pack=u32, required_features=many(text), required_features_to_write=many(text),
@@ -560,8 +566,8 @@ class Repository:
 
     def notes(self):
         for _, data in self.objects("locks"):
-            found, _ = header(data, SESSION, MARK, EXPIRE)
-            yield found, open_object(self.keys, found, {SESSION: session, MARK: mark, EXPIRE: expire_note}[found], data)
+            found, _ = header(data, *NOTES)
+            yield found, open_object(self.keys, found, NOTES[found], data)
 
 
 def piece_length(item):

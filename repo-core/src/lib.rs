@@ -10,6 +10,7 @@ pub mod codec;
 pub mod compress;
 pub mod copy;
 pub mod crypto;
+pub mod doctor;
 pub mod dump;
 pub mod edit;
 pub mod envelope;

@@ -21,8 +21,8 @@ const LAYERS: [&[&str]; 7] = [
     &["repository"],
     &["source", "sink", "tree", "snapshot", "retention"],
     &[
-        "backup", "restore", "forget", "prune", "check", "repair", "edit", "copy", "dump", "stats", "status", "vfs",
-        "module",
+        "backup", "restore", "forget", "prune", "check", "repair", "edit", "copy", "doctor", "dump", "stats", "status",
+        "vfs", "module",
     ],
     &["lib"],
 ];

@@ -177,6 +177,7 @@ fn objects() {
     check(&values::session(), EXPECTED_SESSION);
     check(&values::mark(), EXPECTED_MARK);
     check(&values::expire_note(), EXPECTED_EXPIRE_NOTE);
+    check(&values::store_report(), EXPECTED_STORE_REPORT);
     check(&Protection::None, "00");
     check(&Protection::Forever, "01");
 }
@@ -350,3 +351,5 @@ const EXPECTED_SESSION: &str = "066261636b757001680175fc00004000fc00be01d605";
 const EXPECTED_MARK: &str = "02b7890e7019b8e244e32f4d84a995c0f01ea9776cbae240855f634a7ea0150daa6f3287cd13d7e1d790ece8ec6da9b2a553d1506c07\
      351269ff230d3b1de63a44fc00be01d606";
 const EXPECTED_EXPIRE_NOTE: &str = "783b517cbdee46b786ef6dc4968398922606ee8e7a4f04156493f6c881a60dfbfc00be01d607";
+const EXPECTED_STORE_REPORT: &str =
+    "08636f6666657220310b2f7372762f6261636b7570fcc8be01d60801010d0200000574686572650702026e6f";

@@ -19,6 +19,7 @@ use crate::{
         config::Config,
         keys::slot_error,
         notes::{ExpireNote, Mark, Session},
+        store_report::Report,
     },
     snapshot::Snapshot,
     store::{ObjectName, Place},
@@ -74,7 +75,8 @@ fn check_note(context: &Context<'_>, name: &ObjectName, bytes: &[u8]) -> Result<
         Some(kind @ ObjectKind::Session) => open::<Session>(context, kind, bytes, name).map(drop),
         Some(kind @ ObjectKind::Mark) => open::<Mark>(context, kind, bytes, name).map(drop),
         Some(kind @ ObjectKind::ExpireNote) => open::<ExpireNote>(context, kind, bytes, name).map(drop),
-        _ => Err(Damage::new(name, "it is neither a session nor a mark nor an expire note").into()),
+        Some(kind @ ObjectKind::StoreReport) => open::<Report>(context, kind, bytes, name).map(drop),
+        _ => Err(Damage::new(name, "it is no note of any kind").into()),
     }
 }
 

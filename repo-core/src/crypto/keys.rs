@@ -54,6 +54,8 @@ pub enum ObjectKind {
     Mark = 9,
     /// A tentative snapshot that is being removed.
     ExpireNote = 10,
+    /// What was found out about the store.
+    StoreReport = 11,
 }
 
 impl ObjectKind {
@@ -80,6 +82,7 @@ impl ObjectKind {
             8 => Self::Session,
             9 => Self::Mark,
             10 => Self::ExpireNote,
+            11 => Self::StoreReport,
             _ => return None,
         })
     }

@@ -26,6 +26,7 @@ pub mod notes;
 pub mod objects;
 pub mod reader;
 pub mod session;
+pub mod store_report;
 pub mod uncommit;
 mod upload;
 

@@ -1,4 +1,4 @@
-//! Transient objects below `locks/`: sessions, marks, expire notes (`docs/format.md` section 11).
+//! Transient objects below `locks/`: sessions, marks, expire notes, store reports (`docs/format.md` section 11).
 
 use std::collections::BTreeSet;
 
@@ -65,6 +65,8 @@ pub struct Notes {
     pub marks: Vec<(NoteId, Mark)>,
     /// What is being removed.
     pub expire_notes: Vec<(NoteId, ExpireNote)>,
+    /// What was found out about the store: see [`super::store_report`].
+    pub store_reports: Vec<NoteId>,
 }
 
 impl Notes {
@@ -107,6 +109,7 @@ impl Repository {
                 Some(ObjectKind::ExpireNote) => {
                     notes.expire_notes.push((id, self.open_note(ObjectKind::ExpireNote, &bytes, &info.name)?));
                 }
+                Some(ObjectKind::StoreReport) => notes.store_reports.push(id),
                 _ => {
                     let reason = format!("{} bytes that are no note (shorter than {HEADER_BYTES}?)", bytes.len());
                     return Err(crate::error::Damage::new(info.name, reason).into());

@@ -9,6 +9,7 @@ use repo_core::{
         commit::Seal,
         config::{Config, Parameters},
         notes::{ExpireNote, Mark, Session},
+        store_report::{Answer, Extent, Finding, Question, Report},
     },
     snapshot::{Protection, Snapshot, Summary},
     time::Timestamp,
@@ -159,6 +160,21 @@ pub fn session() -> Session {
 
 pub fn mark() -> Mark {
     Mark { packs: vec![PackId(noise_32(6)), PackId(noise_32(7))], created: time(1_795_219_200, 6) }
+}
+
+pub fn store_report() -> Report {
+    let finding = |question, answer, detail: &str| Finding { question, answer, detail: detail.into() };
+    Report {
+        program: "coffer 1".into(),
+        location: "/srv/backup".into(),
+        made: time(1_795_219_300, 8),
+        extent: Extent::Long,
+        clock_ahead_seconds: Some(-7),
+        findings: vec![
+            finding(Question::Visibility, Answer::Kept, "there"),
+            finding(Question::Rights, Answer::Broken, "no"),
+        ],
+    }
 }
 
 pub fn expire_note() -> ExpireNote {
