@@ -253,6 +253,7 @@ impl BackupArgs {
             },
             note: Some(session_note("backup")),
             checkpoint_every_seconds: self.checkpoint_every,
+            checkpoints_beside: true,
             count_ahead: !(self.no_scan || self.stdin || self.stdin_from_command),
             host,
             user,

@@ -66,6 +66,13 @@ impl Checkpoints {
         }
     }
 
+    /// Whether one is due; then nobody else makes it.
+    fn take_due(&self, now_seconds: i64) -> bool {
+        let due = self.due.load(Ordering::Relaxed);
+        let taken = || self.due.compare_exchange(due, i64::MAX, Ordering::Relaxed, Ordering::Relaxed);
+        now_seconds >= due && taken().is_ok()
+    }
+
     pub(super) fn stop(&self) {
         self.lock().stopped = true;
         self.changed.notify_all();
@@ -103,8 +110,14 @@ impl Engine<'_> {
 
     /// Looks at the clock, between two pieces of work.
     pub(super) fn tick(&self) {
-        if self.wants_checkpoints() {
-            self.checkpoints.tick(self.now_seconds());
+        if !self.wants_checkpoints() {
+            return;
+        }
+        let now_seconds = self.now_seconds();
+        if self.options.checkpoints_beside {
+            self.checkpoints.tick(now_seconds);
+        } else if self.checkpoints.take_due(now_seconds) {
+            self.make_checkpoint(&|| true);
         }
     }
 
@@ -115,16 +128,21 @@ impl Engine<'_> {
     /// Life of the thread that makes checkpoints.
     pub(super) fn keep_checkpoints(&self) {
         while self.checkpoints.wait(&|| self.now_seconds()) {
-            let result = catch_unwind(AssertUnwindSafe(|| self.checkpoint(&|| !self.checkpoints.is_stopped())));
-            let every_seconds = self.checkpoints.lock().every_seconds;
-            self.checkpoints.due.store(self.now_seconds().saturating_add(every_seconds), Ordering::Relaxed);
-            match result {
-                Ok(Ok(true)) => self.progress.checkpoint(),
-                Ok(Err(error)) if self.session.has_failed() => self.note(Err(error)),
-                // Nothing is lost but the checkpoint; the next one may succeed.
-                Ok(Ok(false) | Err(_)) => {}
-                Err(_) => self.note(Err(Error::Invalid("the thread of checkpoints panicked; this is a bug".into()))),
-            }
+            self.make_checkpoint(&|| !self.checkpoints.is_stopped());
+        }
+    }
+
+    /// Makes one that is due, and says when the next one is.
+    fn make_checkpoint(&self, goes_on: &dyn Fn() -> bool) {
+        let result = catch_unwind(AssertUnwindSafe(|| self.checkpoint(goes_on)));
+        let every_seconds = self.checkpoints.lock().every_seconds;
+        self.checkpoints.due.store(self.now_seconds().saturating_add(every_seconds), Ordering::Relaxed);
+        match result {
+            Ok(Ok(true)) => self.progress.checkpoint(),
+            Ok(Err(error)) if self.session.has_failed() => self.note(Err(error)),
+            // Nothing is lost but the checkpoint; the next one may succeed.
+            Ok(Ok(false) | Err(_)) => {}
+            Err(_) => self.note(Err(Error::Invalid("a checkpoint panicked; this is a bug".into()))),
         }
     }
 

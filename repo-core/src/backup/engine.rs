@@ -142,7 +142,7 @@ impl<'a> Engine<'a> {
             if self.options.count_ahead {
                 scope.spawn(|| count::count(self.source, self.progress, &|| self.queue.is_stopped()));
             }
-            if self.wants_checkpoints() {
+            if self.wants_checkpoints() && self.options.checkpoints_beside {
                 scope.spawn(|| self.keep_checkpoints());
             }
             let workers: Vec<_> = self.frames.iter().map(|frames| scope.spawn(|| self.work(frames))).collect();

@@ -111,6 +111,9 @@ pub struct BackupOptions {
     pub note: Option<SessionNote>,
     /// Claim what is finished so often, so that the next backup goes on from there if this one is cut short; never if that is zero.
     pub checkpoint_every_seconds: u64,
+    /// Make them in a thread of its own, beside the work. Otherwise whoever reads files makes them, between two files: for those to whom
+    /// a further thread is no gain, or who want everything to happen in one order.
+    pub checkpoints_beside: bool,
     /// Count what there is beforehand, in a thread of its own, so that progress can tell how much is left.
     pub count_ahead: bool,
 }
@@ -142,6 +145,7 @@ impl BackupOptions {
             threads: None,
             note: None,
             checkpoint_every_seconds: CHECKPOINT_EVERY_SECONDS,
+            checkpoints_beside: true,
             count_ahead: false,
         }
     }

@@ -139,7 +139,11 @@ impl<'a> Engine<'a> {
         };
         let walks = Walks { from, window_blobs: self.options.window_blobs, cancel: self.cancel };
         let basis = basis.map(|(_, basis)| basis);
-        let tree = walks.copy_tree(snapshot, basis, &data, &into.reader, &mut into.names, &mut into.trees);
+        let mut tree = walks.copy_tree(snapshot, basis, &data, &into.reader, &mut into.names, &mut into.trees);
+        if basis.is_some() && matches!(tree, Err(Error::Poisoned)) && !into.session.has_failed() {
+            // The earlier copy could be read by one of the two walks and not by the other. Without it they are the same.
+            tree = walks.copy_tree(snapshot, None, &data, &into.reader, &mut into.names, &mut into.trees);
+        }
         let (tree, totals) = tree.map_err(|error| match error {
             // The first failure of the session says more than that there was one.
             Error::Poisoned => into.session.take_failure().unwrap_or(Error::Poisoned),
@@ -286,6 +290,9 @@ struct Walks<'a> {
 
 impl Walks<'_> {
     /// Copies everything a snapshot refers to. Returns its tree in the destination.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] also when the two walks were not the same.
     fn copy_tree(
         &self,
         snapshot: &Snapshot,

@@ -1,7 +1,8 @@
 //! Walking a tree of the source step by step, beside the tree of an earlier copy.
 //!
-//! A walk is a row of events that depends on nothing but what it is begun with. So two walks of the same tree give the same events: one
-//! goes ahead and finds out which blobs are needed, the other follows and writes.
+//! A walk is a row of events that depends on nothing but what it is begun with, and on whether the earlier copy can be read. So two walks
+//! of the same tree give the same events: one goes ahead and finds out which blobs are needed, the other follows and writes. Should the
+//! earlier copy be readable for one and not for the other, the copy is begun again without it.
 
 use std::{
     collections::{HashMap, HashSet, VecDeque},

@@ -119,6 +119,19 @@ impl Thing {
         directory.entries().insert(Name::new(name).unwrap(), thing);
     }
 
+    /// Takes away the entry at a path of names, if it is there.
+    pub fn take(&mut self, path: &[u8]) {
+        let mut names: Vec<_> = path.split(|byte| *byte == b'/').map(|name| Name::new(name).unwrap()).collect();
+        let last = names.pop().unwrap();
+        let mut directory = Some(self);
+        for name in &names {
+            directory = directory.and_then(|above| above.entries().get_mut(name));
+        }
+        if let Some(directory) = directory {
+            directory.entries().remove(&last);
+        }
+    }
+
     /// Changes the entry at a path.
     pub fn change(&mut self, path: &[u8], change: impl FnOnce(&mut Self)) {
         let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty());

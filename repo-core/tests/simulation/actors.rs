@@ -1,4 +1,4 @@
-//! What the machines do: real backups, prunes, forgets, reads and checks, each in a process of its own; and which errors they may
+//! What the machines do: real backups, prunes, forgets, edits, copies, reads and checks, each in a process of its own; and which errors they may
 //! end with.
 
 use std::{
@@ -10,16 +10,18 @@ use std::{
 use repo_core::{
     backup::{BackupOptions, Parent, backup},
     check::{CheckOptions, ReadData, check},
+    copy::{self, CopyOptions, copy},
+    edit::{self, EditOptions, TagChange, edit},
     error::{Error, Result},
     forget::{Plan, forget},
     id::SnapshotId,
-    progress::{Cancel, Silent},
+    progress::{Cancel, Progress, Silent},
     prune::{PruneOptions, plan::MaxUnused, prune},
     repository::{Repository, notes},
     runtime::Runtime,
     snapshot::{Listing, Snapshot},
     store::{
-        Store,
+        ObjectName, Place, Store,
         retry::{RetryPolicy, RetryStore},
     },
 };
@@ -86,16 +88,31 @@ pub fn run(world: &Arc<World>, actor: usize, command: Command) {
 /// Whether an error is one that a user may get. `seems_dead` is whether others may have taken its process for one that is over: it slept,
 /// or their clocks are wrong.
 fn may_end_with(error: &Error, command: Command, met_faults: bool, seems_dead: bool) -> bool {
+    let writes = matches!(command, Command::Backup | Command::Tag | Command::Rewrite | Command::Copy);
     match error {
         Error::Store(_) => met_faults,
-        Error::PrunedAway => command == Command::Backup,
+        Error::PrunedAway => writes,
         Error::Refused(_) => command == Command::Prune,
         // What it had stored and not yet claimed was pruned.
-        Error::Damaged(damage) if damage.reason.ends_with("run again") => command == Command::Backup,
+        Error::Damaged(damage) if damage.reason.ends_with("run again") => writes,
         // It was taken for left behind: its body expired, and what it needs was pruned.
-        Error::Damaged(_) => command == Command::Backup && seems_dead,
+        Error::Damaged(_) => writes && seems_dead,
         _ => false,
     }
+}
+
+/// Counts checkpoints.
+struct Counting<'a>(&'a World);
+
+impl Progress for Counting<'_> {
+    fn checkpoint(&self) {
+        self.0.lock().counts.add(Event::Checkpoints);
+    }
+}
+
+/// Whether something that was there is not there any more.
+fn is_gone(error: &Error) -> bool {
+    matches!(error, Error::NoSnapshot { .. }) || error.is_damage()
 }
 
 /// A process at work.
@@ -117,6 +134,9 @@ impl<'a> At<'a> {
             Command::Backup => self.backup(&repository),
             Command::Prune => self.prune(&repository),
             Command::Forget => self.forget(&repository),
+            Command::Tag => self.edit(&repository, false),
+            Command::Rewrite => self.edit(&repository, true),
+            Command::Copy => self.copy(&repository),
             Command::Read => self.read(&repository),
             Command::Check => self.check(&repository),
         }
@@ -162,24 +182,29 @@ impl<'a> At<'a> {
             state.model.made.push(tree);
             (tree, state.model.made.len() - 1, state.chance.pick(&["one", "two"]))
         };
-        let has_parent = self.world.lock().chance.per_mille(700);
+        let (has_parent, checkpoint_every_seconds) = {
+            let mut state = self.world.lock();
+            (state.chance.per_mille(700), state.chance.pick(&[0, 1, 3]))
+        };
         let options = BackupOptions {
             threads: Some(1),
             label: Some(label.into()),
             tags: vec![number.to_string()],
             parent: if has_parent { Parent::Newest } else { Parent::None },
             note: Some(self.note("backup")),
-            // Their thread goes by itself, which no seed decides.
-            checkpoint_every_seconds: 0,
+            checkpoint_every_seconds,
+            // A thread would go by itself, which no seed decides.
+            checkpoints_beside: false,
             ..BackupOptions::new(self.host(), "user", "simulation")
         };
-        let source = ModelSource::new(&tree.thing());
+        let source = self.source(&tree, checkpoint_every_seconds > 0);
         let source = if self.world.lock().chance.per_mille(300) { source.read_once() } else { source };
-        let report = backup(repository, &source, &options, &Silent, &Cancel::default())?;
+        let report = backup(repository, &source, &options, &Counting(self.world), &Cancel::default())?;
         let mut state = self.world.lock();
         // The user hears of it only while the process lives.
         if !state.seats[self.actor].process.killed {
             state.counts.add(Event::Backups);
+            state.counts.add_many(Event::WentOn, u64::from(!report.unfinished.is_empty()));
             state.model.committed.insert(report.snapshot.expect("it was no dry run"), number);
             if report.problem_count > 0 {
                 state.fail(format!("a backup has problems: {:?}", report.problems));
@@ -187,6 +212,20 @@ impl<'a> At<'a> {
             oracle::look_now(&mut state);
         }
         Ok(())
+    }
+
+    /// A source with these files, which takes its time if it is slow.
+    fn source(&self, tree: &Tree, slow: bool) -> ModelSource {
+        let (world, actor, runtime) = (Arc::clone(self.world), self.actor, Arc::clone(&self.runtime));
+        ModelSource::hooked(&tree.thing(), move |call| {
+            if call.what == "finish the source" {
+                world.lock().seats[actor].process.source_finished = true;
+            }
+            if slow && call.what == "read" {
+                let pause_ms = world.lock().chance.pick(&[0, 0, 300, 1500]);
+                runtime.sleep_ms(pause_ms);
+            }
+        })
     }
 
     fn prune(&self, repository: &Arc<Repository>) -> Result<()> {
@@ -226,6 +265,9 @@ impl<'a> At<'a> {
             let count = state.chance.below(3).min(ids.len().saturating_sub(1) as u64);
             let chosen: BTreeSet<_> = (0..count).map(|_| ids.swap_remove(state.chance.index(ids.len()))).collect();
             state.model.forgetting.extend(&chosen);
+            for (id, snapshot) in listing.snapshots.iter().filter(|(id, _)| chosen.contains(id)) {
+                state.model.touches(id, snapshot);
+            }
             chosen
         };
         if ids.is_empty() {
@@ -235,6 +277,113 @@ impl<'a> At<'a> {
         let report = forget(repository, &plan, &Cancel::default())?;
         self.count(Event::Forgets, report.forgotten.len() as u64);
         Ok(())
+    }
+
+    /// Gives a snapshot another number, and leaves out some of it if it rewrites; mostly the old one goes.
+    fn edit(&self, repository: &Arc<Repository>, rewrites: bool) -> Result<()> {
+        let listing = Listing::read(repository)?;
+        if listing.snapshots.is_empty() {
+            return Ok(());
+        }
+        let (id, number, forget, left_out) = {
+            let state = &mut *self.world.lock();
+            let (id, snapshot) = &listing.snapshots[state.chance.index(listing.snapshots.len())];
+            let tree = state.model.tree_of(snapshot);
+            let (tree, left_out) = if rewrites {
+                let (tree, path) = tree.without(&mut state.chance);
+                (tree, Some(path))
+            } else {
+                (tree, None)
+            };
+            state.model.made.push(tree);
+            let number = state.model.made.len() - 1;
+            let forget = !rewrites || state.chance.per_mille(700);
+            if forget {
+                state.model.touches(id, snapshot);
+                state.model.editing.entry(*id).or_default().push(number);
+            }
+            let others =
+                state.seats.iter().filter(|seat| seat.process.running && seat.process.edits == Some(*id)).count();
+            state.counts.add_many(Event::TwoEdits, others as u64);
+            state.seats[self.actor].process.edits = Some(*id);
+            (*id, number, forget, left_out)
+        };
+        let mut options = EditOptions {
+            forget,
+            note: Some(self.note("edit")),
+            ..EditOptions::tags(TagChange::Set(vec![number.to_string()]))
+        };
+        if let Some(path) = left_out {
+            options.exclude.rules.pattern(format!("/{path}").as_bytes()).expect("it is a pattern");
+            options.exclude.patterns.push(format!("/{path}"));
+        }
+        let edited = edit(repository, &listing, &[id], &options, &Silent, &Cancel::default());
+        let state = &mut *self.world.lock();
+        if state.seats[self.actor].process.killed {
+            return Ok(());
+        }
+        let mut report = match edited {
+            // Forgotten or replaced by somebody else, and its data perhaps pruned since.
+            Err(error) if is_gone(&error) && state.model.is_touched_by_others(&id, number) => {
+                state.counts.add(Event::EditVanished);
+                return Ok(());
+            }
+            edited => edited?,
+        };
+        let outcome = report.edits.pop().map(|edit| edit.outcome);
+        let (new, result) = match outcome {
+            Some(edit::Outcome::Made(Some(new))) => {
+                state.counts.add(if rewrites { Event::Rewritten } else { Event::Tagged });
+                if forget && state.objects.contains_key(&ObjectName::new(Place::Snapshots, id)) {
+                    state.fail(format!("snapshot {id} was replaced, and is still there"));
+                }
+                (new, Ok(()))
+            }
+            Some(edit::Outcome::Doubled(new, error)) => {
+                state.counts.add(Event::Doubled);
+                (new, Err(error))
+            }
+            outcome => {
+                state.fail(format!("an edit ends with {outcome:?}"));
+                return Ok(());
+            }
+        };
+        state.model.committed.insert(new, number);
+        oracle::look_now(state);
+        result
+    }
+
+    /// Copies some snapshots of another repository, with which nothing happens.
+    fn copy(&self, repository: &Arc<Repository>) -> Result<()> {
+        let source = crate::other();
+        let listing = Listing::read(source)?;
+        let (ids, window_blobs) = {
+            let mut state = self.world.lock();
+            let ids = listing.snapshots.iter().map(|(id, _)| *id);
+            let ids: Vec<_> = ids.filter(|_| state.chance.per_mille(500)).collect();
+            (ids, state.chance.pick(&[1, 4, 1000]))
+        };
+        let note = Some(self.note("copy"));
+        let options = CopyOptions { threads: Some(1), window_blobs, note, ..CopyOptions::default() };
+        let report = copy(source, &listing, &ids, repository, &options, &Silent, &Cancel::default())?;
+        let state = &mut *self.world.lock();
+        if state.seats[self.actor].process.killed {
+            return Ok(());
+        }
+        let mut result = Ok(());
+        for copied in report.copies {
+            match copied.outcome {
+                copy::Outcome::Made(Some(new)) => {
+                    state.counts.add(Event::Copied);
+                    state.model.committed.insert(new, oracle::number_of(&copied.snapshot));
+                }
+                copy::Outcome::WasThere(_) => state.counts.add(Event::CopyThere),
+                copy::Outcome::Made(None) => state.fail("a copy was made, and is nowhere".into()),
+                copy::Outcome::Failed(error) => result = Err(error),
+            }
+        }
+        oracle::look_now(state);
+        result
     }
 
     fn read(&self, repository: &Arc<Repository>) -> Result<()> {
@@ -253,7 +402,7 @@ impl<'a> At<'a> {
         match oracle::compare(repository, snapshot, &tree) {
             Ok(None) => self.count(Event::Reads, 1),
             Ok(Some(difference)) => self.world.lock().fail(format!("a reader got wrong bytes of {id}: {difference}")),
-            Err(error) if error.is_damage() && self.world.lock().model.forgetting.contains(id) => {
+            Err(error) if error.is_damage() && self.world.lock().model.is_touched(id) => {
                 self.count(Event::ForgottenUnderReader, 1);
             }
             Err(error) => return Err(error),

@@ -1,4 +1,4 @@
-//! Everything at once, from a seed: several machines back up, prune, forget, read and check in one repository, over a store that is
+//! Everything at once, from a seed: several machines back up, prune, forget, edit, copy, read and check in one repository, over a store that is
 //! as slow, as late and as unreliable as it may be, while processes are killed, sleep for days and have wrong clocks.
 //!
 //! What works is the real code; what is simulated is the store, the clock, chance, and whose turn it is. A seed decides all of it.
@@ -48,6 +48,7 @@ use repo_core::{
     progress::{Cancel, Silent},
     prune::{PruneOptions, plan::MaxUnused, prune},
     repository::{InitOptions, Repository, config::Parameters},
+    snapshot::Listing,
     store::{ObjectName, Place},
 };
 
@@ -68,29 +69,53 @@ const LAST_PRUNES_MAX: u32 = 3;
 const BASE_SEED: u64 = u64::MAX;
 const DAY_MS: u64 = 24 * 3600 * 1000;
 
-/// A repository with some snapshots; every simulation begins with it.
-fn base() -> &'static (BTreeMap<ObjectName, Object>, Model, u64) {
-    static BASE: OnceLock<(BTreeMap<ObjectName, Object>, Model, u64)> = OnceLock::new();
+/// What every simulation begins with: a repository with some snapshots.
+struct Base {
+    objects: BTreeMap<ObjectName, Object>,
+    model: Model,
+    now_ms: u64,
+    /// Another one, to copy from. Nothing happens in it.
+    other: Arc<Repository>,
+}
+
+fn base() -> &'static Base {
+    static BASE: OnceLock<Base> = OnceLock::new();
     BASE.get_or_init(|| {
-        let world = World::new(Plan::calm(BASE_SEED, 0), BTreeMap::new(), Model::default(), 0, false);
-        let options = InitOptions {
-            password: b"secret",
-            host: "alpha".into(),
-            user: "user".into(),
-            kdf_cost: KdfCost::TEST,
-            parameters: Parameters::tiny(),
-        };
-        let runtime = Arc::new(SimulatedRuntime::new(&world, 0, 1));
-        world.enter(0);
-        Repository::init(Arc::new(SimulatedStore::new(&world, 0)), runtime, &options).unwrap();
-        for _ in 0..3 {
-            actors::run(&world, 0, Command::Backup);
-        }
-        let state = world.lock();
-        assert_eq!(state.failure, None);
-        assert_eq!(state.model.committed.len(), 3);
-        (state.objects.clone(), state.model.clone(), state.now_ms + DAY_MS)
+        // All that is made has a number of its own, in both.
+        let (objects, model, _) = repository(BASE_SEED - 1, Model::default());
+        let other = World::new(Plan::calm(0, 0), objects, Model::default(), 0, false);
+        let other = oracle::open(other.lock().frozen());
+        let made = Model { made: model.made, ..Model::default() };
+        let (objects, model, now_ms) = repository(BASE_SEED, made);
+        Base { objects, model, now_ms, other }
     })
+}
+
+/// The repository to copy from.
+fn other() -> &'static Arc<Repository> {
+    &base().other
+}
+
+/// A repository with some snapshots.
+fn repository(seed: u64, model: Model) -> (BTreeMap<ObjectName, Object>, Model, u64) {
+    let world = World::new(Plan::calm(seed, 0), BTreeMap::new(), model, 0, false);
+    let options = InitOptions {
+        password: b"secret",
+        host: "alpha".into(),
+        user: "user".into(),
+        kdf_cost: KdfCost::TEST,
+        parameters: Parameters::tiny(),
+    };
+    let runtime = Arc::new(SimulatedRuntime::new(&world, 0, 1));
+    world.enter(0);
+    Repository::init(Arc::new(SimulatedStore::new(&world, 0)), runtime, &options).unwrap();
+    for _ in 0..3 {
+        actors::run(&world, 0, Command::Backup);
+    }
+    let state = world.lock();
+    assert_eq!(state.failure, None);
+    assert_eq!(state.model.committed.len(), 3);
+    (state.objects.clone(), state.model.clone(), state.now_ms + DAY_MS)
 }
 
 /// What came of a seed.
@@ -101,12 +126,12 @@ struct Outcome {
 }
 
 fn simulate(seed: u64, log: bool) -> Outcome {
-    let (objects, model, now_ms) = base().clone();
+    let Base { objects, model, now_ms, .. } = base();
     let plan = Plan::new(seed);
     if log {
         println!("{plan:#?}");
     }
-    let world = World::new(plan, objects, model, now_ms, log);
+    let world = World::new(plan, objects.clone(), model.clone(), *now_ms, log);
     let threads: Vec<_> = (0..world.plan.actors.len())
         .map(|actor| {
             let world = Arc::clone(&world);
@@ -145,8 +170,11 @@ fn aftermath(world: &World, log: bool) -> Arc<World> {
             state.fail(what);
         }
         // What was not reported may be there or not; from now on it stays as it is.
-        model.forgetting.clear();
-        model.committed.retain(|id, _| !state.model.forgetting.contains(id));
+        (model.forgetting, model.editing) = Default::default();
+        if state.failure.is_none() {
+            let there = Listing::read(&oracle::open(state.frozen())).expect("it was just read").snapshots;
+            model.committed = there.iter().map(|(id, snapshot)| (*id, oracle::number_of(snapshot))).collect();
+        }
         let plan = Plan::calm(!world.plan.seed, world.plan.delay_ms);
         let now_ms = state.now_ms + 40 * DAY_MS;
         let calm = World::new(plan, state.objects.clone(), model, now_ms, log);
@@ -185,7 +213,13 @@ fn tidy(calm: &Arc<World>) -> Result<(), String> {
             return Err(format!("after the last prune there is more to prune: {report:?}"));
         }
     }
-    let left = calm.lock().names(Place::Locks);
+    let mut left = calm.lock().names(Place::Locks);
+    // A note that a dead expirer has left on what turned out to be a backup stays until that is forgotten.
+    for (note, expiring) in repository.notes().map_err(|error| error.chain())?.expire_notes {
+        if calm.lock().model.committed.contains_key(&expiring.body) {
+            left.retain(|name| *name != ObjectName::new(Place::Locks, note));
+        }
+    }
     if !left.is_empty() {
         return Err(format!("after the last prune there is still {left:?}"));
     }

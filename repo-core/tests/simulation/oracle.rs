@@ -31,19 +31,55 @@ pub struct Model {
     pub committed: BTreeMap<SnapshotId, usize>,
     /// Those that somebody has begun to forget.
     pub forgetting: BTreeSet<SnapshotId>,
+    /// Those that somebody has begun to replace, and the number of each that was to replace it.
+    pub editing: BTreeMap<SnapshotId, Vec<usize>>,
+    /// The numbers of what somebody has begun to forget or replace.
+    pub numbers: BTreeMap<usize, BTreeSet<SnapshotId>>,
 }
 
 impl Model {
     /// The tree that a snapshot must hold.
     pub fn tree_of(&self, snapshot: &Snapshot) -> Tree {
-        let number: usize = snapshot.tags.first().and_then(|tag| tag.parse().ok()).expect("the simulation tags them");
-        self.made[number]
+        self.made[number_of(snapshot)]
     }
 
-    /// Those that must be there.
-    pub fn reported(&self) -> impl Iterator<Item = &SnapshotId> {
-        self.committed.keys().filter(|id| !self.forgetting.contains(id))
+    /// Whether a snapshot that was there is there, or what it was replaced with, unless somebody has begun to forget that.
+    fn survives(&self, id: &SnapshotId, there: &BTreeMap<SnapshotId, usize>) -> bool {
+        let replaced = |number: &usize| {
+            let replaced_again = |next: &SnapshotId| next != id && self.survives(next, there);
+            there.values().any(|other| other == number)
+                || self.numbers.get(number).is_some_and(|ids| ids.iter().any(replaced_again))
+        };
+        there.contains_key(id)
+            || self.forgetting.contains(id)
+            || self.editing.get(id).is_some_and(|numbers| numbers.iter().any(replaced))
     }
+
+    /// Somebody is about to forget or replace a snapshot.
+    pub fn touches(&mut self, id: &SnapshotId, snapshot: &Snapshot) {
+        self.numbers.entry(number_of(snapshot)).or_default().insert(*id);
+    }
+
+    /// Whether somebody has begun to forget it, or to replace it with anything but this.
+    pub fn is_touched_by_others(&self, id: &SnapshotId, number: usize) -> bool {
+        self.forgetting.contains(id)
+            || self.editing.get(id).is_some_and(|numbers| numbers.iter().any(|other| *other != number))
+    }
+
+    /// Whether somebody has begun to forget or replace it.
+    pub fn is_touched(&self, id: &SnapshotId) -> bool {
+        self.forgetting.contains(id) || self.editing.contains_key(id)
+    }
+
+    /// Those that must be there as they are.
+    pub fn reported(&self) -> impl Iterator<Item = &SnapshotId> {
+        self.committed.keys().filter(|id| !self.is_touched(id))
+    }
+}
+
+/// The number of what a snapshot holds.
+pub fn number_of(snapshot: &Snapshot) -> usize {
+    snapshot.tags.first().and_then(|tag| tag.parse().ok()).expect("the simulation tags them")
 }
 
 /// Whether a snapshot holds what it must.
@@ -84,10 +120,10 @@ pub fn look(repository: &Arc<Repository>, model: &Model) -> Result<u64, String> 
             Err(error) => return Err(format!("snapshot {id} cannot be restored: {}", error.chain())),
         }
     }
-    let there: BTreeSet<_> = listing.snapshots.iter().map(|(id, _)| *id).collect();
-    for id in model.reported() {
-        if !there.contains(id) {
-            return Err(format!("snapshot {id} was reported as done, and is gone"));
+    let there: BTreeMap<_, _> = listing.snapshots.iter().map(|(id, snapshot)| (*id, number_of(snapshot))).collect();
+    for id in model.committed.keys().chain(model.editing.keys()) {
+        if !model.survives(id, &there) {
+            return Err(format!("snapshot {id} was reported as done, or was there, and is gone"));
         }
     }
     Ok(listing.snapshots.len() as u64)

@@ -9,6 +9,9 @@ pub enum Command {
     Backup,
     Prune,
     Forget,
+    Tag,
+    Rewrite,
+    Copy,
     Read,
     Check,
 }
@@ -51,7 +54,7 @@ pub struct ActorPlan {
 }
 
 /// Commands in all, at most.
-const COMMANDS_MAX: u64 = 14;
+const COMMANDS_MAX: u64 = 16;
 
 impl Plan {
     pub fn new(seed: u64) -> Self {
@@ -86,7 +89,10 @@ impl Plan {
             let some = [
                 (Command::Backup, 38),
                 (Command::Prune, 30),
-                (Command::Forget, 16),
+                (Command::Forget, 14),
+                (Command::Tag, 10),
+                (Command::Rewrite, 9),
+                (Command::Copy, 6),
                 (Command::Read, 12),
                 (Command::Check, 4),
             ];

@@ -12,7 +12,7 @@ use repo_core::{
 use crate::{
     count::Event,
     plan::Command,
-    world::{Ghost, Object, State, World},
+    world::{Ghost, Object, Seat, State, World},
 };
 
 const DAY_MS: u64 = 24 * 3600 * 1000;
@@ -148,27 +148,47 @@ impl SimulatedStore {
             state.counts.add(Event::Retried);
         }
         let process = &mut state.seats[self.actor].process;
+        let Some(command) = process.command else { return };
         let claimed = process.bodies_put > 0 && !process.sealed;
+        let mut event = None;
         match name.place() {
             Place::Snapshots if size_bytes == SEAL_BYTES => process.sealed = true,
+            Place::Snapshots if command == Command::Backup && !process.source_finished => {
+                process.checkpoints_put += 1;
+                process.checkpoint = Some(*name);
+            }
             Place::Snapshots => {
                 process.bodies_put += 1;
-                if process.sealed {
-                    process.sealed = false;
-                    state.counts.add(Event::ExpiredAlive);
-                }
+                // A copy goes on with the next snapshot.
+                event = (process.sealed && command != Command::Copy).then_some(Event::ExpiredAlive);
+                process.sealed = false;
             }
             Place::Locks => {
                 process.notes_put += 1;
-                if process.notes_put == 2 && process.command == Some(Command::Backup) {
-                    state.counts.add(Event::MadeAnew);
+                if process.notes_put == 2 && command == Command::Backup {
+                    process.source_finished = false;
+                    event = Some(Event::MadeAnew);
                 }
             }
-            Place::Data if claimed && process.command == Some(Command::Backup) && !process.rescued => {
-                process.rescued = true;
-                state.counts.add(Event::WriterRescued);
+            Place::Index if command == Command::Backup && process.packs_put == 0 && process.notes_put == 0 => {
+                event = Some(Event::Adopted);
+            }
+            Place::Data => {
+                process.packs_put += 1;
+                if claimed && !process.rescued {
+                    process.rescued = true;
+                    event = match command {
+                        Command::Backup => Some(Event::WriterRescued),
+                        Command::Tag | Command::Rewrite => Some(Event::EditRescued),
+                        Command::Copy => Some(Event::CopyRescued),
+                        _ => None,
+                    };
+                }
             }
             _ => {}
+        }
+        if let Some(event) = event {
+            state.counts.add(event);
         }
     }
 
@@ -368,6 +388,16 @@ impl SimulatedStore {
         let (deleted_ms, number) = (state.now_ms, state.sequence);
         let size_bytes = object.bytes.len() as u64;
         state.ghosts.push_back(Ghost { name: *name, size_bytes, put_ms: object.put_ms, deleted_ms, number });
+        let is_checkpoint = |seat: &Seat| seat.process.running && seat.process.checkpoint == Some(*name);
+        if let Some(whose) = state.seats.iter().position(is_checkpoint) {
+            let process = &mut state.seats[whose].process;
+            process.checkpoint = None;
+            if whose != self.actor {
+                state.counts.add(Event::CheckpointExpired);
+            } else if !process.source_finished {
+                state.counts.add(Event::CheckpointTakenBack);
+            }
+        }
         let backups = state.seats.iter().any(|seat| seat.process.does(Command::Backup));
         let process = &mut state.seats[self.actor].process;
         let prunes = process.command == Some(Command::Prune);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use repo_core::{
+    id::SnapshotId,
     store::{ObjectName, Place, memory::MemoryStore},
     time::Timestamp,
 };
@@ -79,7 +80,15 @@ pub struct Process {
     pub faults: u32,
     /// The request that failed last.
     pub failed: Option<ObjectName>,
+    /// A backup has read all of its source: a body that it puts now is no checkpoint.
+    pub source_finished: bool,
+    pub checkpoints_put: u32,
+    /// The last checkpoint it has put.
+    pub checkpoint: Option<ObjectName>,
     pub bodies_put: u32,
+    pub packs_put: u32,
+    /// What it edits.
+    pub edits: Option<SnapshotId>,
     pub sealed: bool,
     pub rescued: bool,
     pub notes_put: u32,
@@ -252,11 +261,19 @@ impl State {
         let event = match process.command {
             Some(Command::Backup) if process.sealed => Event::CrashBackupSealed,
             Some(Command::Backup) if process.bodies_put > 0 => Event::CrashBackupClaimed,
+            Some(Command::Backup) if process.checkpoints_put > 0 => Event::CrashCheckpointed,
             Some(Command::Backup) => Event::CrashBackupBeforeClaim,
             Some(Command::Prune) if process.deleted => Event::CrashPruneDeleting,
             Some(Command::Prune) if process.notes_put > 1 => Event::CrashPruneMarked,
             Some(Command::Prune) => Event::CrashPruneBeforeMark,
             Some(Command::Forget) => Event::CrashForget,
+            Some(Command::Tag | Command::Rewrite) if process.sealed && process.deleted => Event::CrashEditDeleting,
+            Some(Command::Tag | Command::Rewrite) if process.sealed => Event::CrashEditSealed,
+            Some(Command::Tag | Command::Rewrite) if process.bodies_put > 0 => Event::CrashEditClaimed,
+            Some(Command::Tag | Command::Rewrite) => Event::CrashEditBeforeClaim,
+            Some(Command::Copy) if process.sealed => Event::CrashCopySealed,
+            Some(Command::Copy) if process.bodies_put > 0 => Event::CrashCopyClaimed,
+            Some(Command::Copy) => Event::CrashCopyBeforeClaim,
             Some(Command::Read | Command::Check) | None => Event::CrashReader,
         };
         self.counts.add(event);
