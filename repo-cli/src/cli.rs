@@ -5,10 +5,10 @@ use std::{ffi::OsString, path::PathBuf};
 use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
-    backup::BackupArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, copy::CopyArgs, dump::DumpArgs,
-    forget::ForgetArgs, init::InitArgs, key::KeyArgs, ls::LsArgs, man::ManArgs, prune::PruneArgs, repair::RepairArgs,
-    restore::RestoreArgs, rewrite::RewriteArgs, snapshots::SnapshotsArgs, stats::StatsArgs, status::StatusArgs,
-    tag::TagArgs, unlock::UnlockArgs, version::VersionArgs,
+    backup::BackupArgs, cache::CacheArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, copy::CopyArgs,
+    dump::DumpArgs, forget::ForgetArgs, init::InitArgs, key::KeyArgs, ls::LsArgs, man::ManArgs, prune::PruneArgs,
+    repair::RepairArgs, restore::RestoreArgs, rewrite::RewriteArgs, snapshots::SnapshotsArgs, stats::StatsArgs,
+    status::StatusArgs, tag::TagArgs, unlock::UnlockArgs, version::VersionArgs,
 };
 
 /// What stands below every help text.
@@ -22,7 +22,8 @@ Any other code means that it failed.
 
 Every flag that names the repository or a password has a variable: COFFER_REPOSITORY,
 COFFER_REPOSITORY_FILE, COFFER_PASSWORD, COFFER_PASSWORD_FILE, COFFER_PASSWORD_COMMAND,
-COFFER_PASSWORD_FD, COFFER_KEY_HINT; and COFFER_COMPRESSION, COFFER_HOST, COFFER_PROGRESS_FPS.
+COFFER_PASSWORD_FD, COFFER_KEY_HINT; and COFFER_COMPRESSION, COFFER_HOST, COFFER_PROGRESS_FPS,
+COFFER_CACHE_DIR, COFFER_CACHE_SIZE.
 Where one is not set, RESTIC_… of the same name is taken. With neither repository nor password
 named, a repository in your data folder is used, which the first backup makes.";
 
@@ -57,6 +58,7 @@ pub(crate) enum Command {
     Status(StatusArgs),
     Stats(StatsArgs),
     Cat(CatArgs),
+    Cache(CacheArgs),
     Key(KeyArgs),
     Unlock(UnlockArgs),
     Version(VersionArgs),
@@ -114,13 +116,23 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, action = ArgAction::Count)]
     pub(crate) verbose: u8,
 
-    // Flags of restic that have nothing to switch here; scripts pass them.
-    #[arg(long, global = true, hide = true)]
+    /// Keep nothing on this machine, and read nothing that was kept
+    #[arg(long, global = true)]
     pub(crate) no_cache: bool,
-    #[arg(long, global = true, hide = true, value_name = "FOLDER")]
+
+    /// Folder for local caches
+    #[arg(long, global = true, value_name = "FOLDER")]
     pub(crate) cache_dir: Option<PathBuf>,
-    #[arg(long, global = true, hide = true)]
+
+    /// Most that a repository's local cache may take
+    #[arg(long, global = true, value_name = "SIZE")]
+    pub(crate) cache_size: Option<String>,
+
+    /// Remove local caches that were not used for 30 days
+    #[arg(long, global = true)]
     pub(crate) cleanup_cache: bool,
+
+    // Flags of restic that have nothing to switch here; scripts pass them.
     #[arg(long, global = true, hide = true)]
     pub(crate) no_lock: bool,
     #[arg(long, global = true, hide = true, value_name = "DURATION")]

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use repo_core::{
+    cache::Scope,
     crypto::kdf::KdfCost,
     error::Error,
-    index::set::IndexSet,
     progress::Cancel,
     repository::{
         InitOptions, Repository,
@@ -18,6 +18,7 @@ use repo_core::{
 };
 
 use crate::{
+    caches::Caches,
     cli::Global,
     embedded,
     environment::Environment,
@@ -36,6 +37,8 @@ pub(crate) struct Context {
     pub(crate) questions: Questions,
     /// How often progress is shown in a second, if that was said.
     pub(crate) progress_fps: Option<f64>,
+    /// Where repositories have their local caches.
+    pub(crate) caches: Caches,
 }
 
 /// An opened repository, as it is handed to the engines.
@@ -80,7 +83,11 @@ impl Context {
         let password = access.password.read(question, false)?;
         self.cancel.check()?;
         let opened = Repository::open(store, Arc::new(SystemRuntime), &password, access.key_hint.as_deref());
-        opened.map(Arc::new).map_err(|error| match error {
+        let attach = |mut repository: Repository| {
+            self.caches.attach(&mut repository, Scope::LargeTables);
+            Arc::new(repository)
+        };
+        opened.map(attach).map_err(|error| match error {
             Error::WrongPassword { .. } => Failure::from(error).hint(format!(
                 "the password came from {}; \"coffer key add\" adds further ones",
                 access.password.origin()
@@ -136,7 +143,7 @@ impl Context {
 
     /// A reader of all blobs of a repository.
     pub(crate) fn reader(&self, repository: &Opened) -> Result<BlobReader> {
-        let index = IndexSet::load(repository.store(), repository.keys(), None)?;
+        let index = repository.load_index(None)?;
         self.cancel.check()?;
         Ok(BlobReader::new(Arc::clone(repository), Arc::new(index), CACHE_BYTES))
     }

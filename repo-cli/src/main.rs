@@ -5,6 +5,7 @@ use std::{ffi::OsString, io::IsTerminal, process::ExitCode, sync::Arc};
 use clap::Parser;
 use repo_core::progress::Cancel;
 
+mod caches;
 mod child;
 mod choose;
 mod cli;
@@ -51,10 +52,18 @@ fn run(cli: Cli, environment: Environment, output: &Arc<Output>) -> Result<Endin
     let questions = signals::listen(cancel.clone())
         .map_err(|error| Failure::new(format!("cannot listen to signals: {}", report::plain(error))))?;
     let progress_fps = settings::progress_fps(&environment)?;
-    let context =
-        Context { global: cli.global, environment, output: Arc::clone(output), cancel, questions, progress_fps };
+    let caches = caches::Caches::resolve(&cli.global, &environment)?;
+    let context = Context {
+        global: cli.global,
+        environment,
+        output: Arc::clone(output),
+        cancel,
+        questions,
+        progress_fps,
+        caches,
+    };
     let context = &context;
-    match cli.command {
+    let result = match cli.command {
         Command::Init(args) => args.run(context),
         Command::Backup(args) => args.run(context),
         Command::Snapshots(args) => args.run(context),
@@ -72,11 +81,14 @@ fn run(cli: Cli, environment: Environment, output: &Arc<Output>) -> Result<Endin
         Command::Status(args) => args.run(context),
         Command::Unlock(args) => args.run(context),
         Command::Cat(args) => args.run(context),
+        Command::Cache(args) => args.run(context),
         Command::Key(args) => args.run(context),
         Command::Version(args) => args.run(context),
         Command::Completions(args) => args.run(context),
         Command::Man(args) => args.run(context),
-    }
+    };
+    context.caches.finish(output);
+    result
 }
 
 /// What clap has to say: help, the version, or what is wrong with the flags.

@@ -4,6 +4,7 @@
 
 pub mod backup;
 pub mod blob;
+pub mod cache;
 pub mod check;
 pub mod chunker;
 pub mod codec;

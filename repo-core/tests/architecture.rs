@@ -16,7 +16,7 @@ use rust_source::{Use, code_lines, uses};
 /// `tree::name` and `tree::node` are plain types that sources and sinks speak in, so they lie lower than `tree`.
 const LAYERS: [&[&str]; 7] = [
     &["id", "blob", "error", "limits", "parallel", "progress", "runtime", "time", "tree::name", "tree::node"],
-    &["codec", "crypto", "compress", "chunker", "store"],
+    &["codec", "crypto", "compress", "chunker", "store", "cache"],
     &["envelope", "pack", "index", "protocol"],
     &["repository"],
     &["source", "sink", "tree", "snapshot", "retention"],
@@ -28,7 +28,7 @@ const LAYERS: [&[&str]; 7] = [
 ];
 
 /// What a module may use within its own layer.
-const NEIGHBOURS: [(&str, &[&str]); 11] = [
+const NEIGHBOURS: [(&str, &[&str]); 12] = [
     ("blob", &["error", "id"]),
     ("error", &["blob", "id"]),
     ("parallel", &["error"]),
@@ -36,6 +36,7 @@ const NEIGHBOURS: [(&str, &[&str]); 11] = [
     ("runtime", &["time"]),
     ("tree::name", &["limits"]),
     ("tree::node", &["error", "id", "limits", "time", "tree::name"]),
+    ("cache", &["crypto"]),
     ("pack", &["envelope"]),
     ("index", &["envelope", "pack"]),
     ("retention", &["snapshot"]),

@@ -7,7 +7,7 @@ use repo_core::{
     index::{
         run::read_run,
         set::IndexSet,
-        table::{PackRow, Table},
+        table::{PackRow, RunTable},
     },
     repository::Repository,
     store::Place,
@@ -168,7 +168,7 @@ fn pack(repository: &Repository, id: &str) -> Result<Value> {
     Ok(found.unwrap_or(Value::Null))
 }
 
-fn pack_json(table: &Table<Vec<u8>>, row: &PackRow) -> Value {
+fn pack_json(table: &RunTable, row: &PackRow) -> Value {
     let numbers = row.first_frame..row.first_frame.saturating_add(row.frames);
     let frames: Vec<Value> = numbers
         .filter_map(|number| table.frame(number))

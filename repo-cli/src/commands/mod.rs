@@ -1,6 +1,7 @@
 //! One file per command: its flags with their help, and one function.
 
 pub(crate) mod backup;
+pub(crate) mod cache;
 pub(crate) mod cat;
 pub(crate) mod check;
 pub(crate) mod completions;

@@ -39,7 +39,7 @@ impl Known {
     pub(super) fn load(repository: &Repository, own: Option<&Session>, dry_run: bool) -> Result<Self> {
         let notes = repository.notes()?;
         let mut damaged = Vec::new();
-        let index = IndexSet::load(repository.store(), repository.keys(), Some(&mut damaged))?;
+        let index = repository.load_index(Some(&mut damaged))?;
         let left_behind = repository.left_behind(&notes, own)?;
         let mut known = Self { index, distrusted: notes.condemned(), left_behind, damaged };
         if !known.left_behind.is_empty() {

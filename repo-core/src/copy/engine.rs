@@ -19,7 +19,6 @@ use crate::{
     },
     error::{Error, Result},
     id::{BlobId, PackId, SnapshotId},
-    index::set::IndexSet,
     pack::reader::PackKey,
     progress::{Cancel, Progress},
     repository::{
@@ -190,7 +189,7 @@ impl<'a> Engine<'a> {
     fn open(&mut self) -> Result<()> {
         if self.from.is_none() {
             // What a run that cannot be read names is missed when it is wanted, and told of then.
-            let index = IndexSet::load(self.source.store(), self.source.keys(), Some(&mut Vec::new()))?;
+            let index = self.source.load_index(Some(&mut Vec::new()))?;
             let keys = index.all_packs().map(|pack| (pack.id, pack.key)).collect();
             self.from =
                 Some(Origin { reader: BlobReader::new(Arc::clone(self.source), Arc::new(index), CACHE_BYTES), keys });
@@ -205,7 +204,7 @@ impl<'a> Engine<'a> {
 impl Target {
     fn open(repository: &Arc<Repository>, options: &CopyOptions, doubt: bool) -> Result<Self> {
         let mut distrusted = repository.notes()?.condemned();
-        let index = IndexSet::load(repository.store(), repository.keys(), Some(&mut Vec::new()))?;
+        let index = repository.load_index(Some(&mut Vec::new()))?;
         if doubt {
             let mut missing: BTreeMap<PackId, u64> =
                 index.all_packs().map(|pack| (pack.id, pack.size_bytes.into())).collect();

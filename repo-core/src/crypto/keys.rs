@@ -160,6 +160,12 @@ impl Keys {
         BlobId(*blake3::keyed_hash(key, plain).as_bytes())
     }
 
+    /// What the local cache's files are hashed with. Nothing that is stored depends on it.
+    #[must_use]
+    pub fn cache_key(&self) -> Zeroizing<[u8; 32]> {
+        Zeroizing::new(blake3::derive_key("coffer 2026-11-21 v1 local cache", self.master.expose()))
+    }
+
     /// 256 numbers for the chunker, from BLAKE3's extendable output, little-endian.
     #[must_use]
     pub fn gear_table(&self) -> Box<[u64; 256]> {

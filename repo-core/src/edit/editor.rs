@@ -148,7 +148,7 @@ impl<'a> Editor<'a> {
         let has_index = needs_index || !condemned.is_empty();
         let index = if has_index {
             // What a damaged run names is not found: then it is stored again, or missed when it is read.
-            IndexSet::load(repository.store(), repository.keys(), Some(&mut Vec::new()))?
+            repository.load_index(Some(&mut Vec::new()))?
         } else {
             IndexSet::default()
         };

@@ -9,7 +9,7 @@ use crate::{
     id::PackId,
     index::{
         run::{RunWriter, StoredRun},
-        table::{BlobPrefix, Counts, FrameRow, LocationRow, PackRow, Table},
+        table::{BlobPrefix, Counts, FrameRow, LocationRow, PackRow, Table, TableBytes},
     },
     limits,
     pack::{directory::PackDirectory, reader::PackKey},
@@ -95,7 +95,7 @@ impl IndexBuilder {
     }
 
     /// Adds everything of a run, but for packs that are there already.
-    pub fn add_table<B: AsRef<[u8]>>(&mut self, table: &Table<B>) {
+    pub fn add_table<B: TableBytes>(&mut self, table: &Table<B>) {
         let counts = table.counts();
         let mut new_frame = vec![None; counts.frames as usize];
         for pack in (0..counts.packs).filter_map(|number| table.pack(number)) {

@@ -7,7 +7,7 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use crate::{
     blob::{BlobKind, FrameLocation},
     id::PackId,
-    index::table::{BlobPrefix, Table},
+    index::table::{BlobPrefix, Table, TableBytes},
     pack::reader::PackSummary,
 };
 
@@ -22,7 +22,7 @@ fn blob(prefix: BlobPrefix, frame: &FrameLocation, offset_bytes: u32, length_byt
 }
 
 /// Of every pack of a run, by row.
-pub fn of_packs<B: AsRef<[u8]>>(table: &Table<B>) -> Vec<u64> {
+pub fn of_packs<B: TableBytes>(table: &Table<B>) -> Vec<u64> {
     let counts = table.counts();
     let rows = (0..counts.packs).map(|number| table.pack(number));
     let mut digests: Vec<u64> =

@@ -16,7 +16,7 @@ use crate::{
     },
     error::{Damage, Error, Result},
     id::IndexId,
-    index::table::{Counts, ID_ROW_BYTES, Table},
+    index::table::{Counts, ID_ROW_BYTES, RunBytes, RunTable, Table, TableBytes},
     limits,
     pack::builder::object_id,
     runtime::Runtime,
@@ -123,7 +123,7 @@ fn first_of(page: &[u8]) -> u64 {
 ///
 /// # Errors
 /// When it cannot be read or is damaged.
-pub fn read_run(store: &dyn Store, keys: &Keys, id: IndexId) -> Result<Table<Vec<u8>>> {
+pub fn read_run(store: &dyn Store, keys: &Keys, id: IndexId) -> Result<RunTable> {
     let name = ObjectName::new(Place::Index, id);
     let mut bytes = Vec::new();
     store.get(&name, ByteRange::WholeUpTo { limit_bytes: limits::INDEX_BYTES_MAX }, &mut bytes)?;
@@ -134,47 +134,141 @@ pub fn read_run(store: &dyn Store, keys: &Keys, id: IndexId) -> Result<Table<Vec
 ///
 /// # Errors
 /// When it is damaged.
-pub fn decode_run(keys: &Keys, bytes: &[u8], name: &ObjectName) -> Result<Table<Vec<u8>>> {
-    let damage = |reason: &dyn std::fmt::Display| Error::from(Damage::new(name, reason));
+pub fn decode_run(keys: &Keys, bytes: &[u8], name: &ObjectName) -> Result<RunTable> {
     let footer = Footer::open(keys, ObjectKind::Index, bytes, bytes.len() as u64, name)?;
-    let directory_end = bytes.len() - FOOTER_BYTES;
-    if Header::parse(bytes, ObjectKind::Index, name)? != footer.header {
-        return Err(damage(&"header and footer do not agree"));
-    }
-    let directory_start = usize::try_from(footer.directory_offset_bytes).unwrap_or(usize::MAX);
-    let stored = bytes.get(directory_start..directory_end).unwrap_or_default();
-    let directory: RunDirectory =
-        codec::decode(&footer.open_directory(keys, stored, name)?).map_err(|error| damage(&error))?;
-
-    let counts = directory.counts;
-    let table_bytes = counts.table_bytes();
-    if u64::from(counts.data) + u64::from(counts.tree) > limits::INDEX_ENTRIES_MAX as u64 {
-        return Err(damage(&"it names more blobs than any run can"));
-    }
-    if table_bytes > limits::INDEX_BYTES_MAX {
-        return Err(damage(&"its tables are larger than any can be"));
-    }
-    if directory.pages.len() as u64 != table_bytes.div_ceil(INDEX_PAGE_BYTES as u64) {
-        return Err(damage(&"it has more or fewer pages than its tables take"));
-    }
-    let cipher = ObjectCipher::new(keys, &footer.header);
+    let mut pages = Pages::open(keys, footer, bytes, name)?;
+    pages.check_header(bytes)?;
     let mut table = Vec::new();
-    let (mut page, mut scratch) = (Vec::new(), Vec::new());
-    let mut offset = HEADER_BYTES;
-    for (record, ordinal) in directory.pages.iter().zip(0..) {
-        let end = offset.saturating_add(record.stored_bytes as usize);
-        let stored = bytes.get(offset..end.min(directory_start)).unwrap_or_default();
-        let left = usize::try_from(table_bytes).unwrap_or(usize::MAX).saturating_sub(table.len());
-        let plain_bytes = left.min(INDEX_PAGE_BYTES);
-        open_frame(&cipher, ordinal, record.compression, stored, plain_bytes, &mut scratch, &mut page)
-            .map_err(|reason| damage(&format_args!("page {ordinal}: {reason}")))?;
-        if first_of(&page) != record.first {
-            return Err(damage(&format_args!("page {ordinal}: it begins otherwise than the directory says")));
-        }
-        table.extend_from_slice(&page);
-        offset = end;
+    while let Some(range) = pages.next_range(u64::MAX) {
+        // A page that reaches beyond the end has fewer bytes than it should.
+        let (from, to) = (to_usize(range.start), to_usize(range.end).min(bytes.len()));
+        pages.open_range(bytes.get(from..to).unwrap_or_default(), &mut |page| table.extend_from_slice(page))?;
     }
-    Table::new(table, counts).map_err(|reason| damage(&reason))
+    pages.table(RunBytes::Heap(table))
+}
+
+/// The pages of a run, one after the other.
+pub(super) struct Pages<'a> {
+    directory: RunDirectory,
+    footer: Footer,
+    cipher: ObjectCipher,
+    name: &'a ObjectName,
+    /// The next page, and where it begins.
+    next: u32,
+    offset_bytes: u64,
+    page: Vec<u8>,
+    scratch: Vec<u8>,
+}
+
+impl<'a> Pages<'a> {
+    /// Opens the directory. `suffix` are the last bytes of the run, from the directory on at least.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub(super) fn open(keys: &Keys, footer: Footer, suffix: &[u8], name: &'a ObjectName) -> Result<Self> {
+        let damage = |reason: &dyn std::fmt::Display| Error::from(Damage::new(name, reason));
+        let end = suffix.len().saturating_sub(FOOTER_BYTES);
+        let stored = end.checked_sub(to_usize(footer.directory_stored_bytes)).and_then(|start| suffix.get(start..end));
+        let directory: RunDirectory = codec::decode(&footer.open_directory(keys, stored.unwrap_or_default(), name)?)
+            .map_err(|error| damage(&error))?;
+        let counts = directory.counts;
+        let table_bytes = counts.table_bytes();
+        if u64::from(counts.data) + u64::from(counts.tree) > limits::INDEX_ENTRIES_MAX as u64 {
+            return Err(damage(&"it names more blobs than any run can"));
+        }
+        if table_bytes > limits::INDEX_BYTES_MAX {
+            return Err(damage(&"its tables are larger than any can be"));
+        }
+        if directory.pages.len() as u64 != table_bytes.div_ceil(INDEX_PAGE_BYTES as u64) {
+            return Err(damage(&"it has more or fewer pages than its tables take"));
+        }
+        let cipher = ObjectCipher::new(keys, &footer.header);
+        let (page, scratch) = (Vec::new(), Vec::new());
+        Ok(Self { directory, footer, cipher, name, next: 0, offset_bytes: HEADER_BYTES as u64, page, scratch })
+    }
+
+    fn damage(&self, reason: impl std::fmt::Display) -> Error {
+        Damage::new(self.name, reason).into()
+    }
+
+    /// Holds the run's first bytes against the copy of the header in its footer.
+    ///
+    /// # Errors
+    /// When they differ.
+    pub(super) fn check_header(&self, first: &[u8]) -> Result<()> {
+        if Header::parse(first, ObjectKind::Index, self.name)? == self.footer.header {
+            return Ok(());
+        }
+        Err(self.damage("header and footer do not agree"))
+    }
+
+    /// Rows of the tables.
+    pub(super) const fn counts(&self) -> Counts {
+        self.directory.counts
+    }
+
+    /// Where the next pages lie that together have at most so many bytes, but one at least; `None` when there are no more.
+    pub(super) fn next_range(&self, most_bytes: u64) -> Option<std::ops::Range<u64>> {
+        let mut pages = self.directory.pages.get(self.next as usize..)?.iter().map(|page| u64::from(page.stored_bytes));
+        let mut end = self.offset_bytes.saturating_add(pages.next()?);
+        for page in pages {
+            match end.checked_add(page) {
+                Some(more) if more - self.offset_bytes <= most_bytes => end = more,
+                _ => break,
+            }
+        }
+        // Pages end where the directory begins; one that says otherwise does not open.
+        Some(self.offset_bytes..end.clamp(self.offset_bytes, self.footer.directory_offset_bytes.max(self.offset_bytes)))
+    }
+
+    /// Opens the pages that lie in these bytes, which are those of [`Self::next_range`], and gives the plain bytes of each.
+    ///
+    /// # Errors
+    /// When one is damaged.
+    pub(super) fn open_range(&mut self, mut stored: &[u8], give: &mut dyn FnMut(&[u8])) -> Result<()> {
+        let table_bytes = self.directory.counts.table_bytes();
+        loop {
+            let (number, record) = match self.directory.pages.get(self.next as usize) {
+                Some(record) => (self.next, *record),
+                None => return Ok(()),
+            };
+            let (sealed, rest) = stored.split_at(stored.len().min(record.stored_bytes as usize));
+            let before = u64::from(number) * INDEX_PAGE_BYTES as u64;
+            let plain_bytes = to_usize(table_bytes.saturating_sub(before)).min(INDEX_PAGE_BYTES);
+            open_frame(
+                &self.cipher,
+                number,
+                record.compression,
+                sealed,
+                plain_bytes,
+                &mut self.scratch,
+                &mut self.page,
+            )
+            .map_err(|reason| self.damage(format_args!("page {number}: {reason}")))?;
+            if first_of(&self.page) != record.first {
+                return Err(self.damage(format_args!("page {number}: it begins otherwise than the directory says")));
+            }
+            give(&self.page);
+            self.next += 1;
+            self.offset_bytes = self.offset_bytes.saturating_add(record.stored_bytes.into());
+            stored = rest;
+            if stored.is_empty() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The tables, if these bytes, which are those of all pages, are any.
+    ///
+    /// # Errors
+    /// When what they say cannot be.
+    pub(super) fn table<B: TableBytes>(&self, bytes: B) -> Result<Table<B>> {
+        Table::new(bytes, self.counts()).map_err(|reason| self.damage(reason))
+    }
+}
+
+fn to_usize(number: u64) -> usize {
+    usize::try_from(number).unwrap_or(usize::MAX)
 }
 
 #[cfg(test)]
@@ -246,7 +340,7 @@ mod tests {
         container.finish(&codec::encode(&directory)).unwrap()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Table<Vec<u8>>> {
+    fn decode(bytes: &[u8]) -> Result<RunTable> {
         decode_run(&keys(), bytes, &ObjectName::new(Place::Index, ObjectId([3; 32])))
     }
 

@@ -10,12 +10,14 @@ use std::{
 
 use crate::{
     blob::{BlobKind, BlobLocation},
+    cache::Cache,
     crypto::keys::Keys,
     error::{Error, Result, StoreErrorKind},
     id::{BlobId, IndexId, PackId},
     index::{
+        cached,
         run::read_run,
-        table::{BlobPrefix, PackRow, Table},
+        table::{BlobPrefix, PackRow, RunTable},
     },
     store::{ObjectInfo, Place, Store},
 };
@@ -30,7 +32,7 @@ pub struct Run {
     /// Its stored size.
     pub size_bytes: u64,
     /// Its tables.
-    pub table: Arc<Table<Vec<u8>>>,
+    pub table: Arc<RunTable>,
     /// Number, among all packs of the set, of its first pack.
     first_pack: u32,
 }
@@ -41,6 +43,8 @@ pub struct IndexSet {
     runs: Vec<Run>,
     /// Where a blob was found last: what is looked for next was mostly stored at the same time, so that one look is enough.
     last: AtomicUsize,
+    /// Where tables are kept in files.
+    cache: Option<Arc<Cache>>,
 }
 
 /// A blob found in the index.
@@ -53,12 +57,18 @@ pub struct Found {
 }
 
 impl IndexSet {
+    /// A set without a run, which keeps the tables of those that it reads later in a local cache, if there is one.
+    #[must_use]
+    pub fn with_cache(cache: Option<Arc<Cache>>) -> Self {
+        Self { cache, ..Self::default() }
+    }
+
     /// Lists and reads all runs.
     ///
     /// # Errors
     /// When one of them cannot be read. With `damaged`, runs that are damaged or newer than this program are told of there and left out.
     pub fn load(store: &dyn Store, keys: &Keys, damaged: Option<&mut Vec<Error>>) -> Result<Self> {
-        Self::default().load_beside(store, keys, damaged)
+        Self::default().load_now(store, keys, damaged)
     }
 
     /// What this set has become since it was read: lists the runs again and reads those it does not have. `None` if nothing has
@@ -67,7 +77,7 @@ impl IndexSet {
     /// # Errors
     /// When the store fails.
     pub fn refresh(&self, store: &dyn Store, keys: &Keys) -> Result<Option<Self>> {
-        let fresh = self.load_beside(store, keys, Some(&mut Vec::new()))?;
+        let fresh = self.load_now(store, keys, Some(&mut Vec::new()))?;
         let same = fresh.runs.len() == self.runs.len() && fresh.runs.iter().all(|run| self.run(run.id).is_some());
         Ok((!same).then_some(fresh))
     }
@@ -77,11 +87,14 @@ impl IndexSet {
     /// # Errors
     /// When the store fails, or a run is damaged or newer than this program.
     pub fn reload(&self, store: &dyn Store, keys: &Keys) -> Result<Self> {
-        self.load_beside(store, keys, None)
+        self.load_now(store, keys, None)
     }
 
-    /// Lists all runs and reads those that are not in this set.
-    fn load_beside(&self, store: &dyn Store, keys: &Keys, mut damaged: Option<&mut Vec<Error>>) -> Result<Self> {
+    /// Lists all runs, and reads those that are not in this set, which never change.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_now(&self, store: &dyn Store, keys: &Keys, mut damaged: Option<&mut Vec<Error>>) -> Result<Self> {
         let told = damaged.as_ref().map_or(0, |damaged| damaged.len());
         for _ in 1..LISTINGS_MAX {
             match self.load_once(store, keys, damaged.as_deref_mut(), false) {
@@ -109,13 +122,16 @@ impl IndexSet {
         store.list(Place::Index, &mut |info| {
             listed.insert(info.name.id().into(), info);
         })?;
-        let mut set = Self::default();
+        let mut set = Self::with_cache(self.cache.clone());
+        if let Some(cache) = &self.cache {
+            cache.retain_tables(&listed.keys().map(|id| (*id).into()).collect());
+        }
         for (id, info) in listed {
             if let Some(run) = self.run(id) {
                 set.add(id, info.size_bytes, Arc::clone(&run.table));
                 continue;
             }
-            match (read_run(store, keys, id), damaged.as_deref_mut()) {
+            match (self.read(store, keys, id, info.size_bytes), damaged.as_deref_mut()) {
                 (Ok(table), _) => set.add(id, info.size_bytes, Arc::new(table)),
                 (Err(error), _) if error.store_kind() == Some(StoreErrorKind::NotFound) && passed_over => {}
                 (Err(error), _) if error.store_kind() == Some(StoreErrorKind::NotFound) => return Err(error),
@@ -126,8 +142,15 @@ impl IndexSet {
         Ok(set)
     }
 
+    fn read(&self, store: &dyn Store, keys: &Keys, id: IndexId, size_bytes: u64) -> Result<RunTable> {
+        match &self.cache {
+            Some(cache) if cache.keeps_table(size_bytes) => cached::read_run(cache, store, keys, id, size_bytes),
+            _ => read_run(store, keys, id),
+        }
+    }
+
     /// Adds a run.
-    pub fn add(&mut self, id: IndexId, size_bytes: u64, table: Arc<Table<Vec<u8>>>) {
+    pub fn add(&mut self, id: IndexId, size_bytes: u64, table: Arc<RunTable>) {
         let first_pack = self.packs();
         self.runs.push(Run { id, size_bytes, table, first_pack });
     }

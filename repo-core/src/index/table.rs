@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     blob::{BlobKind, BlobLocation, Compression, FrameLocation},
+    cache::map::Mapping,
     crypto::aead::TAG_BYTES,
     id::{BlobId, PackId},
     limits,
@@ -222,24 +223,103 @@ impl Numbers<'_> {
     }
 }
 
+/// What holds the bytes of tables.
+pub trait TableBytes: AsRef<[u8]> {
+    /// What was looked at need not stay in memory, if it can be had again.
+    fn release(&self) {}
+}
+
+impl TableBytes for Vec<u8> {}
+impl TableBytes for [u8] {}
+
+impl TableBytes for Mapping {
+    fn release(&self) {
+        Self::release(self);
+    }
+}
+
+impl<T: TableBytes + ?Sized> TableBytes for &T {
+    fn release(&self) {
+        (**self).release();
+    }
+}
+
+/// The bytes of a run's tables: in memory, or in a file of the local cache.
+pub enum RunBytes {
+    /// In memory.
+    Heap(Vec<u8>),
+    /// In a mapped file.
+    Mapped(Mapping),
+}
+
+impl AsRef<[u8]> for RunBytes {
+    fn as_ref(&self) -> &[u8] {
+        match self {
+            Self::Heap(bytes) => bytes,
+            Self::Mapped(mapping) => mapping.as_ref(),
+        }
+    }
+}
+
+impl TableBytes for RunBytes {
+    fn release(&self) {
+        match self {
+            Self::Heap(_) => {}
+            Self::Mapped(mapping) => mapping.release(),
+        }
+    }
+}
+
+/// The tables of a run that was read.
+pub type RunTable = Table<RunBytes>;
+
+/// Whoever walks through tables in order lets go of what is behind after so many rows: some 8 MiB.
+pub const WALK_ROWS: u32 = 1 << 18;
+
 /// The tables of one run. `B` holds the bytes: a vector, or a mapped file.
 pub struct Table<B> {
     bytes: B,
     counts: Counts,
 }
 
-impl<B: AsRef<[u8]>> Table<B> {
+impl<B: TableBytes> Table<B> {
     /// Takes the bytes and checks everything that lookups rely on.
     ///
     /// # Errors
     /// A text that says what is wrong.
     pub fn new(bytes: B, counts: Counts) -> Result<Self, &'static str> {
-        let table = Self { bytes, counts };
-        if table.bytes.as_ref().len() as u64 != counts.table_bytes() {
+        let table = Self::checked_before(bytes, counts)?;
+        table.check()?;
+        table.release();
+        Ok(table)
+    }
+
+    /// Takes bytes that were checked when they were taken with [`Self::new`], and are known to be the same since.
+    ///
+    /// # Errors
+    /// When they have another length.
+    pub fn checked_before(bytes: B, counts: Counts) -> Result<Self, &'static str> {
+        if bytes.as_ref().len() as u64 != counts.table_bytes() {
             return Err("its tables are not as long as its counts say");
         }
-        table.check()?;
-        Ok(table)
+        Ok(Self { bytes, counts })
+    }
+
+    /// What holds the tables.
+    pub const fn bytes(&self) -> &B {
+        &self.bytes
+    }
+
+    /// What was looked at need not stay in memory, if it can be had again.
+    pub fn release(&self) {
+        self.bytes.release();
+    }
+
+    /// Called with every row of a walk: lets go of what is behind now and then.
+    fn walked(&self, row: u32) {
+        if row % WALK_ROWS == WALK_ROWS - 1 {
+            self.release();
+        }
     }
 
     fn check(&self) -> Result<(), &'static str> {
@@ -272,11 +352,16 @@ impl<B: AsRef<[u8]>> Table<B> {
             return Err("a frame belongs to no pack");
         }
         for kind in BlobKind::ALL {
-            let ids = self.ids(kind);
-            if !ids.as_chunks::<ID_ROW_BYTES>().0.is_sorted() {
-                return Err("its blob ids are not sorted");
+            let mut before = None;
+            for (row, position) in self.ids(kind).as_chunks::<ID_ROW_BYTES>().0.iter().zip(0..) {
+                if before.is_some_and(|before| before > *row) {
+                    return Err("its blob ids are not sorted");
+                }
+                before = Some(*row);
+                self.walked(position);
             }
             for position in 0..self.counts.blobs(kind) {
+                self.walked(position);
                 let row = self.location_row(kind, position).ok_or("a location's row is not valid")?;
                 let frame = self.frame_row(row.frame).ok_or("a blob lies in no frame")?;
                 let end = u64::from(row.offset_bytes) + u64::from(row.length_bytes);
@@ -369,7 +454,10 @@ impl<B: AsRef<[u8]>> Table<B> {
 
     /// Every blob of a kind.
     pub fn blobs(&self, kind: BlobKind) -> impl Iterator<Item = (BlobPrefix, LocationRow)> {
-        (0..self.counts.blobs(kind)).filter_map(move |position| self.blob(kind, position))
+        (0..self.counts.blobs(kind)).filter_map(move |position| {
+            self.walked(position);
+            self.blob(kind, position)
+        })
     }
 
     /// Finds a blob, or another one whose id begins alike: where it lies, and the row of its pack.

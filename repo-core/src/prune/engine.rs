@@ -84,7 +84,7 @@ impl<'a> Engine<'a> {
         progress: &'a dyn Progress,
         cancel: &'a Cancel,
     ) -> Result<Self> {
-        let index = Arc::new(load_index(repository, &IndexSet::default())?);
+        let index = Arc::new(load_index(repository, &IndexSet::with_cache(repository.cache().cloned()))?);
         let note = options.note.clone();
         let session_options = SessionOptions { level: Level::AUTO, dry_run: options.dry_run, note };
         let session = Session::open(Arc::clone(repository), Arc::clone(&index), session_options)?;

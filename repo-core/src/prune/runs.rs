@@ -9,7 +9,7 @@ use crate::{
         builder::IndexBuilder,
         run::read_run,
         set::{IndexSet, Run},
-        table::Table,
+        table::RunTable,
     },
     repository::Repository,
     store::{ObjectName, Place},
@@ -100,7 +100,7 @@ fn repeated(index: &IndexSet) -> HashSet<IndexId> {
     if blobs > RUN_BLOBS { HashSet::new() } else { repeated.into_keys().collect() }
 }
 
-fn packs_of(table: &Table<Vec<u8>>) -> impl Iterator<Item = PackId> {
+fn packs_of(table: &RunTable) -> impl Iterator<Item = PackId> {
     (0..table.counts().packs).filter_map(|row| table.pack(row)).map(|pack| pack.id)
 }
 

@@ -7,7 +7,7 @@ use crate::{
     index::{
         digest,
         run::decode_run,
-        table::{PackRow, Table},
+        table::{PackRow, RunTable},
     },
     limits,
     pack::builder::object_id,
@@ -21,7 +21,7 @@ const ATTEMPTS_MAX: usize = 5;
 /// A run that can be read.
 pub(super) struct ReadRun {
     pub(super) name: ObjectName,
-    pub(super) table: Arc<Table<Vec<u8>>>,
+    pub(super) table: Arc<RunTable>,
     /// What it says of each of its packs, by row.
     pub(super) digests: Vec<u64>,
     /// Its bytes are not those it is named by, though they open.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
+    cache::Cache,
     crypto::{
         kdf::KdfCost,
         keys::{Keys, MasterKey, ObjectKind},
@@ -11,6 +12,7 @@ use crate::{
     envelope::object,
     error::{Error, Result, StoreErrorKind},
     id::{KeyId, RepositoryId},
+    index::set::IndexSet,
     limits,
     runtime::Runtime,
     store::{ByteRange, ObjectName, Store},
@@ -38,6 +40,7 @@ pub struct Repository {
     pub(crate) keys: Keys,
     pub(crate) config: Config,
     pub(crate) runtime: Arc<dyn Runtime>,
+    cache: Option<Arc<Cache>>,
     key: KeyId,
 }
 
@@ -112,7 +115,7 @@ impl Repository {
             }
             result => result?,
         }
-        Ok(Self { store, keys, config, runtime, key })
+        Ok(Self { store, keys, config, runtime, cache: None, key })
     }
 
     /// Opens a repository with a password.
@@ -137,7 +140,7 @@ impl Repository {
         })?;
         let config = config_by(&keys)?;
         config.check(keys.repository())?;
-        Ok(Self { store, keys, config, runtime, key })
+        Ok(Self { store, keys, config, runtime, cache: None, key })
     }
 
     /// Asks whether this program may write to it. Everything that changes a repository asks first.
@@ -170,6 +173,26 @@ impl Repository {
     #[must_use]
     pub fn store(&self) -> &dyn Store {
         &*self.store
+    }
+
+    /// From now on keeps what is read often in a local cache, and reads it from there. Only what cannot change is kept, and whoever
+    /// wants to know what the store has (a check, a prune that reads back what it stored) asks the store.
+    pub fn attach_cache(&mut self, cache: Arc<Cache>) {
+        self.cache = Some(cache);
+    }
+
+    /// Its local cache, if it has one.
+    #[must_use]
+    pub const fn cache(&self) -> Option<&Arc<Cache>> {
+        self.cache.as_ref()
+    }
+
+    /// Reads the index as it is now, as far as it is not in the local cache.
+    ///
+    /// # Errors
+    /// As [`IndexSet::load`].
+    pub fn load_index(&self, damaged: Option<&mut Vec<Error>>) -> Result<IndexSet> {
+        IndexSet::with_cache(self.cache.clone()).load_now(self.store(), self.keys(), damaged)
     }
 
     /// Its keys.

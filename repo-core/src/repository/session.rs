@@ -349,7 +349,7 @@ impl Session {
             }
         }
         let Some(failure) = failure else { return Ok(()) };
-        let index = IndexSet::load(repository.store(), repository.keys(), Some(&mut Vec::new()))?;
+        let index = repository.load_index(Some(&mut Vec::new()))?;
         let named: HashSet<_> = index.all_packs().map(|pack| pack.id).collect();
         // What was condemned since is not relied on any more, and may be out of the index already.
         let relied_on = self.stored_packs().into_iter().filter(|pack| self.has_stored(pack));

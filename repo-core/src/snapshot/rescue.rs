@@ -24,7 +24,7 @@ use crate::{
 /// [`Error::PrunedAway`] when something is gone; the next backup will store it anew.
 pub fn store_again(session: &Session, tree: &BlobId) -> Result<()> {
     let repository = session.repository();
-    let index = Arc::new(IndexSet::load(repository.store(), repository.keys(), None)?);
+    let index = Arc::new(repository.load_index(None)?);
     let reader = |index: &Arc<IndexSet>| BlobReader::new(Arc::clone(repository), Arc::clone(index), CACHE_BYTES);
     let reader = Readers { now: reader(&index), before: reader(session.index()) };
     let mut rescue = Rescue { session, index, reader, seen: HashSet::new(), bytes: Vec::new() };
