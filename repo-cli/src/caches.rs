@@ -9,10 +9,12 @@ use std::{
 use repo_core::{
     cache::{CACHE_BYTES_MAX, Cache, Scope, folder},
     repository::Repository,
+    runtime::SystemRuntime,
 };
 
 use crate::{
     cli::Global,
+    context::now,
     environment::Environment,
     output::{Output, locked},
     report::{Failure, Result},
@@ -76,7 +78,7 @@ impl Caches {
     /// Gives a repository its cache.
     pub(crate) fn attach(&self, repository: &mut Repository, scope: Scope) {
         let Some(base) = self.base.as_ref().filter(|_| !self.off && self.limit_bytes > 0) else { return };
-        let cache = Arc::new(Cache::new(base, repository.keys(), scope, self.limit_bytes));
+        let cache = Arc::new(Cache::new(base, repository.keys(), Arc::new(SystemRuntime), scope, self.limit_bytes));
         repository.attach_cache(Arc::clone(&cache));
         locked(&self.used).push(cache);
     }
@@ -100,7 +102,8 @@ impl Caches {
 
 /// Removes the caches that were not used for so long; tells which.
 pub(crate) fn remove_old(base: &Path, age: Duration) -> std::io::Result<Vec<folder::CacheFolder>> {
-    let now = SystemTime::now();
+    let now = u64::try_from(now().seconds()).unwrap_or_default();
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
     let mut caches = folder::list(base)?;
     caches.retain(|cache| cache.used.is_none_or(|used| now.duration_since(used).is_ok_and(|unused| unused > age)));
     for cache in &caches {

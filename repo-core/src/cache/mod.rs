@@ -20,8 +20,8 @@ use std::{
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
     sync::{
-        Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
     },
     time::{Duration, SystemTime},
 };
@@ -34,11 +34,15 @@ use crate::{
     crypto::keys::Keys,
     id::{ObjectId, PackId},
     limits,
+    runtime::Runtime,
 };
 
 pub mod folder;
 pub mod map;
 pub mod table;
+
+#[cfg(test)]
+mod tests;
 
 /// What a cache may take unless something else is asked for.
 pub const CACHE_BYTES_MAX: u64 = 4 << 30;
@@ -91,10 +95,10 @@ pub struct Cache {
     folder: PathBuf,
     key: Zeroizing<[u8; 32]>,
     scope: Scope,
+    runtime: Arc<dyn Runtime>,
     limit_bytes: u64,
     /// What all of its files take, once it is known.
     size_bytes: Mutex<Option<u64>>,
-    temporary: AtomicU64,
     /// Nothing is written any more: it could not be.
     read_only: AtomicBool,
     problem: Mutex<Option<Problem>>,
@@ -112,15 +116,15 @@ pub struct Problem {
 impl Cache {
     /// The cache of a repository, in the folder that has the caches of all. Folders are made when there is something to be kept.
     #[must_use]
-    pub fn new(base: &Path, keys: &Keys, scope: Scope, limit_bytes: u64) -> Self {
+    pub fn new(base: &Path, keys: &Keys, runtime: Arc<dyn Runtime>, scope: Scope, limit_bytes: u64) -> Self {
         Self {
             base: base.to_owned(),
             folder: folder::of(base, keys.repository()),
             key: keys.cache_key(),
             scope,
+            runtime,
             limit_bytes,
             size_bytes: Mutex::default(),
-            temporary: AtomicU64::new(0),
             read_only: AtomicBool::new(false),
             problem: Mutex::default(),
         }
@@ -145,6 +149,12 @@ impl Cache {
         matches!(self.scope, Scope::All)
     }
 
+    /// Whether something could not be written, so that nothing is written any more.
+    #[must_use]
+    pub fn is_read_only(&self) -> bool {
+        self.read_only.load(Ordering::Relaxed)
+    }
+
     /// What went wrong first since this was asked last. Work goes on without the cache, or with what there is.
     #[must_use]
     pub fn take_problem(&self) -> Option<Problem> {
@@ -160,6 +170,9 @@ impl Cache {
     /// A snapshot body or seal, as stored, if it is here.
     #[must_use]
     pub fn snapshot(&self, id: &ObjectId) -> Option<Vec<u8>> {
+        if !self.keeps_objects() {
+            return None;
+        }
         let name = id.to_string();
         let bytes = self.read(Part::Snapshots, &name, limits::OBJECT_STORED_BYTES_MAX)?;
         let is_whole = ObjectId(Sha256::digest(&bytes).into()) == *id;
@@ -217,6 +230,12 @@ impl Cache {
         self.remove(Part::Trees, &frame_name(pack, ordinal));
     }
 
+    /// The time of day, as files have it.
+    fn now(&self) -> SystemTime {
+        let now = self.runtime.now();
+        SystemTime::UNIX_EPOCH + Duration::new(u64::try_from(now.seconds()).unwrap_or_default(), now.nanoseconds())
+    }
+
     fn path(&self, part: Part, name: &str) -> PathBuf {
         let mut path = self.folder.join(part.name());
         path.push(name);
@@ -228,7 +247,7 @@ impl Cache {
         let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or(0);
         let file = OpenOptions::new().read(true).custom_flags(flags).open(self.path(part, name)).ok()?;
         let metadata = file.metadata().ok().filter(fs::Metadata::is_file)?;
-        let now = SystemTime::now();
+        let now = self.now();
         let used = metadata.modified().ok().and_then(|used| now.duration_since(used).ok());
         if used.is_none_or(|age| age > TOUCHED_EVERY) {
             let _ = file.set_modified(now); // then it goes a little earlier
@@ -257,7 +276,7 @@ impl Cache {
 
     /// Begins a file of about so many bytes, unless there is no room for one or nothing can be written.
     fn begin(&self, part: Part, name: &str, size_bytes: u64) -> Option<NewFile<'_>> {
-        if self.read_only.load(Ordering::Relaxed) || size_bytes > self.limit_bytes / ROOM * (ROOM - 1) {
+        if self.is_read_only() || size_bytes > self.limit_bytes / ROOM * (ROOM - 1) {
             return None;
         }
         // The first time, and when somebody has cleared the cache meanwhile.
@@ -268,19 +287,14 @@ impl Cache {
             return None;
         }
         self.make_room(size_bytes);
-        let number = self.temporary.fetch_add(1, Ordering::Relaxed);
-        let temporary = self.path(part, &format!("{TEMPORARY}{}-{number}", std::process::id()));
+        // Random, since processes in several containers may share both a folder and a number.
+        let mut random = [0; 8];
+        self.runtime.random(&mut random);
+        let temporary = self.path(part, &format!("{TEMPORARY}{:016x}", u64::from_le_bytes(random)));
         let flags = i32::try_from(OFlags::NOFOLLOW.bits()).unwrap_or(0);
         let mut options = OpenOptions::new();
         options.read(true).write(true).create_new(true).mode(0o600).custom_flags(flags);
-        let opened = match options.open(&temporary) {
-            // Of a killed process that had our number.
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                fs::remove_file(&temporary).and_then(|()| options.open(&temporary))
-            }
-            result => result,
-        };
-        match opened {
+        match options.open(&temporary) {
             Ok(file) => Some(NewFile {
                 cache: self,
                 file,
@@ -340,7 +354,7 @@ impl Cache {
 
     /// All files. Those that killed processes were writing go on the way.
     fn files(&self) -> Vec<Found> {
-        let now = SystemTime::now();
+        let now = self.now();
         let mut found = Vec::new();
         for part in Part::ALL {
             let Ok(entries) = fs::read_dir(self.folder.join(part.name())) else { continue };

@@ -63,13 +63,14 @@ impl Cache {
     fn verified(&self, mut file: &File, id: IndexId) -> io::Result<Option<(Shape, Mapping)>> {
         let mut header = [0; HEADER_BYTES];
         file.read_exact(&mut header)?;
-        let (hashed, expected) = header.split_at(HASHED_BYTES);
-        let Some((shape, length_bytes)) = parse(hashed) else { return Ok(None) };
-        if file.metadata()?.len() != HEADER_BYTES as u64 + length_bytes || length_bytes > limits::INDEX_BYTES_MAX {
+        let (front, expected) = header.split_at(HASHED_BYTES);
+        let Some((shape, length_bytes)) = parse(front) else { return Ok(None) };
+        // The limit before the sum, which could be too large for a number.
+        if length_bytes > limits::INDEX_BYTES_MAX || file.metadata()?.len() != HEADER_BYTES as u64 + length_bytes {
             return Ok(None);
         }
         let mut hasher = self.hasher(id);
-        hasher.update(hashed);
+        hasher.update(front);
         let mut buffer = vec![0; READ_BYTES];
         loop {
             let read = match file.read(&mut buffer) {

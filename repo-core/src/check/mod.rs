@@ -191,7 +191,8 @@ fn check_once(context: &Context<'_>, read_data: ReadData, is_first: bool) -> Res
     // Snapshots before the index before the packs: all that a snapshot needs was there before it.
     let snapshots = objects::check_snapshots(context)?;
     let inventory = inventory::take(context, &mut losses)?;
-    let reader = BlobReader::new(Arc::clone(context.repository), Arc::clone(&inventory.index), TREE_CACHE_BYTES);
+    let reader = BlobReader::new(Arc::clone(context.repository), Arc::clone(&inventory.index), TREE_CACHE_BYTES)
+        .of_store_alone();
     let walked = trees::check_trees(context, &reader, &snapshots, &mut losses)?;
     let suspects: Vec<_> = walked.unreadable.iter().map(|(page, _)| *page).collect();
     let read = data::check_data(context, &inventory, read_data, &suspects, &mut losses)?;

@@ -102,3 +102,107 @@ impl From<[u32; 4]> for Counts {
         Self { data, tree, frames, packs }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        blob::{BlobKind, Compression},
+        cache::Scope,
+        crypto::keys::MasterKey,
+        id::{BlobId, PackId, RepositoryId},
+        index::{
+            builder::IndexBuilder,
+            run::{self, StoredRun},
+        },
+        pack::{
+            directory::{PackBlob, PackDirectory, PackFrame},
+            reader::PackKey,
+        },
+        runtime::SystemRuntime,
+        store::{count::CountingStore, memory::MemoryStore},
+    };
+
+    fn keys() -> Keys {
+        Keys::new(MasterKey::from_bytes([1; 32]), RepositoryId([2; 32]))
+    }
+
+    fn id(number: u32) -> BlobId {
+        keys().blob_id(BlobKind::Data, &number.to_le_bytes())
+    }
+
+    /// A run of several pages.
+    fn run(blobs: u32) -> StoredRun {
+        let blobs = (0..blobs).map(|number| PackBlob { id: id(number), length_bytes: 1 }).collect::<Vec<_>>();
+        let plain_bytes = u32::try_from(blobs.len()).unwrap();
+        let frame = PackFrame { stored_bytes: 5000, plain_bytes, compression: Compression::Zstd, blobs };
+        let mut builder = IndexBuilder::default();
+        let key = PackKey { salt: [3; 32], version: 1 };
+        let directory = PackDirectory { frames: vec![frame] };
+        builder.add_pack(PackId([4; 32]), key, 10_000, BlobKind::Data, &directory);
+        builder.finish(&keys(), &SystemRuntime).unwrap()
+    }
+
+    fn cache(base: &std::path::Path, limit_bytes: u64) -> Cache {
+        Cache::new(base, &keys(), Arc::new(SystemRuntime), Scope::All, limit_bytes)
+    }
+
+    #[test]
+    fn a_run_that_passes_in_parts_has_the_same_tables() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = cache(folder.path(), 1 << 30);
+        for blobs in [1, 3276, 20_000, 300_000] {
+            let run = run(blobs);
+            let store = CountingStore::new(MemoryStore::new());
+            store.put(&ObjectName::new(Place::Index, run.id), &run.bytes).unwrap();
+            let whole = run::read_run(&store, &keys(), run.id).unwrap();
+            let size_bytes = run.bytes.len() as u64;
+            let gets = store.counts().gets;
+            let streamed = stream(&cache, &store, &keys(), run.id, size_bytes).unwrap().expect("it can be written");
+            assert!(store.counts().gets - gets <= 2 + size_bytes.div_ceil(PART_BYTES - (64 << 10)));
+            let gets = store.counts().gets;
+            let mapped = read_run(&cache, &store, &keys(), run.id, size_bytes).unwrap();
+            assert_eq!(store.counts().gets, gets, "it is here");
+            for table in [&streamed, &mapped] {
+                assert!(matches!(table.bytes(), RunBytes::Mapped(_)));
+                assert_eq!((table.counts(), table.bytes().as_ref()), (whole.counts(), whole.bytes().as_ref()));
+            }
+            for number in (0..blobs).step_by(997) {
+                assert_eq!(mapped.find(BlobKind::Data, &id(number)), whole.find(BlobKind::Data, &id(number)));
+            }
+        }
+    }
+
+    /// Whatever is damaged in the store is found before anything is kept; and where nothing can be kept, there is nothing to be had.
+    #[test]
+    fn a_damaged_run_is_not_kept() {
+        let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let (cache, small) = (cache(folder.path(), 1 << 30), cache(other.path(), 1000));
+        let run = run(9000);
+        let name = ObjectName::new(Place::Index, run.id);
+        let store = MemoryStore::new();
+        let size_bytes = run.bytes.len() as u64;
+        for at in (0..run.bytes.len()).step_by(211).chain(run.bytes.len() - 200..run.bytes.len()) {
+            let mut bytes = run.bytes.clone();
+            bytes[at] ^= 16;
+            store.replace(&name, bytes);
+            let whole = run::read_run(&store, &keys(), run.id);
+            match stream(&cache, &store, &keys(), run.id, size_bytes) {
+                Err(error) => assert!(error.is_damage() || error.is_newer(), "{at}: {error}"),
+                // Padding lies between pages and directory, and is nobody's.
+                Ok(table) => assert_eq!(table.unwrap().bytes().as_ref(), whole.unwrap().bytes().as_ref(), "{at}"),
+            }
+        }
+        for length in (0..run.bytes.len()).step_by(1009) {
+            store.replace(&name, &run.bytes[..length]);
+            assert!(stream(&cache, &store, &keys(), run.id, length as u64).is_err(), "{length}");
+            assert!(stream(&cache, &store, &keys(), run.id, size_bytes).is_err(), "{length}");
+        }
+        store.replace(&name, run.bytes.clone());
+        assert!(stream(&small, &store, &keys(), run.id, size_bytes).unwrap().is_none());
+        let table = read_run(&small, &store, &keys(), run.id, size_bytes).unwrap();
+        assert!(matches!(table.bytes(), RunBytes::Heap(_)) && small.table(run.id).is_none());
+    }
+}

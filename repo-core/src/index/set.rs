@@ -9,7 +9,7 @@ use std::{
 };
 
 use crate::{
-    blob::{BlobKind, BlobLocation},
+    blob::{BlobKind, BlobLocation, FrameLocation},
     cache::Cache,
     crypto::keys::Keys,
     error::{Error, Result, StoreErrorKind},
@@ -177,6 +177,20 @@ impl IndexSet {
         let behind = self.runs.partition_point(|run| run.first_pack <= number);
         let run = self.runs.get(behind.checked_sub(1)?)?;
         run.table.pack(number - run.first_pack)
+    }
+
+    /// The frames of a pack, by its number, that are in this range.
+    pub fn frames(&self, pack: u32, ordinals: std::ops::Range<u32>) -> impl Iterator<Item = FrameLocation> {
+        let run = self.runs.partition_point(|run| run.first_pack <= pack).checked_sub(1);
+        let run = run.and_then(|run| self.runs.get(run));
+        run.into_iter().flat_map(move |run| {
+            let row = run.table.pack(pack - run.first_pack);
+            let rows = row.map_or(0..0, |row| {
+                let row_of = |ordinal: u32| row.first_frame.saturating_add(ordinal.min(row.frames));
+                row_of(ordinals.start)..row_of(ordinals.end)
+            });
+            rows.filter_map(|row| run.table.frame(row)).map(|(_, frame)| frame)
+        })
     }
 
     /// Every pack, with how often it is named.

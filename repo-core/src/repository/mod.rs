@@ -22,6 +22,7 @@ pub mod checkpoint;
 pub mod commit;
 pub mod config;
 pub mod frames;
+mod kept;
 pub mod keys;
 mod new_blobs;
 pub mod notes;

@@ -33,6 +33,9 @@ impl Repository {
         let bytes = object::seal(self.keys(), kind, value, self.runtime())?;
         let id = object_id(&bytes);
         put_hashed(self.store(), &ObjectName::new(place, id), &bytes)?;
+        if let Some(cache) = self.cache().filter(|_| place == Place::Snapshots) {
+            cache.keep_snapshot(&id, &bytes);
+        }
         Ok((id, bytes.len() as u64))
     }
 
@@ -108,6 +111,27 @@ impl Repository {
     /// When it is not there, damaged, or of another kind.
     pub fn load<T: Serialize + DeserializeOwned>(&self, name: &ObjectName, kind: ObjectKind) -> Result<T> {
         object::open(self.keys(), kind, &self.load_bytes(name)?, name)
+    }
+
+    /// Reads a snapshot body or a seal, from the local cache if it is there. That it is there says nothing of the store.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn load_snapshot<T: Serialize + DeserializeOwned>(
+        &self,
+        id: impl Into<ObjectId>,
+        kind: ObjectKind,
+    ) -> Result<T> {
+        let id = id.into();
+        let name = ObjectName::new(Place::Snapshots, id);
+        let Some(cache) = self.cache() else { return self.load(&name, kind) };
+        if let Some(bytes) = cache.snapshot(&id) {
+            return object::open(self.keys(), kind, &bytes, &name);
+        }
+        let bytes = self.load_bytes(&name)?;
+        let value = object::open(self.keys(), kind, &bytes, &name)?;
+        cache.keep_snapshot(&id, &bytes);
+        Ok(value)
     }
 
     /// Reads the stored bytes of a stand-alone object.

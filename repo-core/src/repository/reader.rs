@@ -9,9 +9,9 @@ use crate::{
     blob::{BlobKind, BlobLocation, FrameLocation, ReadBlobs, ReadFrames},
     error::{Damage, Error, Result},
     id::{BlobId, PackId},
-    index::set::IndexSet,
+    index::set::{Found, IndexSet},
     pack::reader::{PackKey, open_pack_frame},
-    repository::Repository,
+    repository::{Repository, kept::KeptFrames},
     store::{ByteRange, ObjectName, Place},
 };
 
@@ -32,6 +32,8 @@ pub struct BlobReader {
     current: RwLock<Arc<Current>>,
     refreshed: Mutex<Refreshed>,
     cache: Mutex<FrameCache>,
+    /// Frames of trees that are kept on this machine.
+    kept: Option<KeptFrames>,
 }
 
 /// The index as it was read last, and what opens the packs it names.
@@ -57,13 +59,22 @@ impl BlobReader {
     pub fn new(repository: Arc<Repository>, index: Arc<IndexSet>, cache_bytes: usize) -> Self {
         let keys = index.all_packs().map(|pack| (pack.id, pack.key)).collect();
         let current = Current { generation: 0, index: Arc::clone(&index), keys };
+        let kept =
+            repository.cache().filter(|cache| cache.keeps_objects()).map(|cache| KeptFrames::new(Arc::clone(cache)));
         Self {
             repository,
             index,
             current: RwLock::new(Arc::new(current)),
             refreshed: Mutex::default(),
             cache: Mutex::new(FrameCache::new(cache_bytes)),
+            kept,
         }
+    }
+
+    /// The same without a local cache: everything it reads is in the store.
+    #[must_use]
+    pub fn of_store_alone(self) -> Self {
+        Self { kept: None, ..self }
     }
 
     /// The index it was made with.
@@ -106,19 +117,51 @@ impl BlobReader {
         Ok(Some(fresh))
     }
 
-    /// The plain bytes of a frame, from the cache or the store.
-    fn frame(&self, kind: BlobKind, frame: &FrameLocation) -> Result<Arc<Vec<u8>>> {
+    /// The plain bytes of the frame that a blob is in: from memory, the local cache or the store.
+    fn frame(&self, index: &IndexSet, kind: BlobKind, found: &Found) -> Result<Arc<Vec<u8>>> {
+        let frame = &found.location.frame;
         let key = (frame.pack, frame.ordinal);
         if let Some(plain) = self.lock().get(key) {
             return Ok(plain);
         }
-        let mut stored = Vec::new();
-        self.read_pack(&frame.pack, frame.offset_bytes.into(), frame.stored_bytes.into(), &mut stored)?;
         let mut plain = Vec::new();
-        self.open_frame(kind, frame, &stored, &mut plain)?;
+        if let (Some(kept), BlobKind::Tree) = (&self.kept, kind) {
+            self.kept_frame(kept, index, found, &mut plain)?;
+        } else {
+            let mut stored = Vec::new();
+            self.read_pack(&frame.pack, frame.offset_bytes.into(), frame.stored_bytes.into(), &mut stored)?;
+            self.open_frame(kind, frame, &stored, &mut plain)?;
+        }
         let plain = Arc::new(plain);
         self.lock().insert(key, Arc::clone(&plain));
         Ok(plain)
+    }
+
+    /// Opens a frame of a tree pack from the local cache. If it is not there, or is not what it should be, fetches it, and perhaps those
+    /// beside it with it.
+    fn kept_frame(&self, kept: &KeptFrames, index: &IndexSet, found: &Found, plain: &mut Vec<u8>) -> Result<()> {
+        let frame = &found.location.frame;
+        if let Some(stored) = kept.get(frame) {
+            if self.open_frame(BlobKind::Tree, frame, &stored, plain).is_ok() {
+                return Ok(());
+            }
+            kept.discard(frame);
+        }
+        let frames = kept.to_fetch(index, found);
+        let first = frames.first().map_or(frame.offset_bytes, |first| first.offset_bytes);
+        let end = frames.last().unwrap_or(frame);
+        let length_bytes = u64::from(end.offset_bytes) + u64::from(end.stored_bytes) - u64::from(first);
+        let mut stored = Vec::new();
+        self.read_pack(&frame.pack, first.into(), length_bytes, &mut stored)?;
+        let part_of = |frame: &FrameLocation| {
+            let from = (frame.offset_bytes - first) as usize;
+            stored.get(from..from + frame.stored_bytes as usize).unwrap_or_default()
+        };
+        self.open_frame(BlobKind::Tree, frame, part_of(frame), plain)?;
+        for frame in &frames {
+            kept.keep(frame, part_of(frame));
+        }
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, FrameCache> {
@@ -130,7 +173,7 @@ impl BlobReader {
     fn read_by(&self, index: &IndexSet, kind: BlobKind, id: &BlobId, into: &mut Vec<u8>) -> Result<()> {
         let mut failure = Error::MissingBlob { kind, id: *id };
         for copy in index.copies(kind, id) {
-            match self.read_copy(kind, id, &copy.location, into) {
+            match self.read_copy(index, kind, id, &copy, into) {
                 Err(error) if error.is_damage() || error.is_newer() => failure = error,
                 result => return result,
             }
@@ -138,8 +181,16 @@ impl BlobReader {
         Err(failure)
     }
 
-    fn read_copy(&self, kind: BlobKind, id: &BlobId, location: &BlobLocation, into: &mut Vec<u8>) -> Result<()> {
-        let frame = self.frame(kind, &location.frame)?;
+    fn read_copy(
+        &self,
+        index: &IndexSet,
+        kind: BlobKind,
+        id: &BlobId,
+        found: &Found,
+        into: &mut Vec<u8>,
+    ) -> Result<()> {
+        let location = &found.location;
+        let frame = self.frame(index, kind, found)?;
         let from = location.offset_bytes as usize;
         let blob = frame.get(from..from + location.length_bytes as usize).unwrap_or_default();
         if self.blob_id(kind, blob) != *id {

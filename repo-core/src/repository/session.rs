@@ -485,6 +485,14 @@ impl Shared {
     pub(super) fn put_pack(&self, pack: PackBuilder) -> Result<Vec<u8>> {
         let FinishedPack { id, kind, key, bytes, directory } = pack.finish()?;
         put_hashed(self.repository.store(), &ObjectName::new(Place::Data, id), &bytes)?;
+        if let (Some(cache), BlobKind::Tree) = (self.repository.cache(), kind) {
+            // The next backup compares with what is in here.
+            for (frame, _) in directory.locations(id) {
+                let from = frame.offset_bytes as usize;
+                let stored = bytes.get(from..from + frame.stored_bytes as usize).unwrap_or_default();
+                cache.keep_frame(&id, frame.ordinal, stored);
+            }
+        }
         let is_full = {
             let mut stored = lock(&self.stored);
             stored.packs.insert(id, bytes.len() as u64);

@@ -10,7 +10,7 @@ use crate::{
     error::{Error, Result, StoreErrorKind},
     id::{BlobId, SealId, SnapshotId},
     repository::{Repository, commit::Seal, session::Added},
-    store::{ObjectName, Place},
+    store::Place,
     time::Timestamp,
     tree::node::{Extension, Metadata, Totals, checked_extensions},
 };
@@ -163,9 +163,13 @@ impl Listing {
         let mut listing = Self::default();
         let mut bodies = BTreeSet::new();
         let mut sealed = BTreeSet::new();
-        for info in repository.list(Place::Snapshots)? {
+        let listed = repository.list(Place::Snapshots)?;
+        if let Some(cache) = repository.cache() {
+            cache.retain_snapshots(&listed.iter().map(|info| info.name.id()).collect());
+        }
+        for info in listed {
             if info.size_bytes == SEAL_BYTES {
-                if let Some(seal) = listing.take(repository.load::<Seal>(&info.name, ObjectKind::Seal))? {
+                if let Some(seal) = listing.take(repository.load_snapshot::<Seal>(info.name.id(), ObjectKind::Seal))? {
                     sealed.extend(seal.bodies.iter().copied());
                     listing.seals.push((SealId::from(info.name.id()), seal.bodies));
                 }
@@ -224,5 +228,5 @@ impl Listing {
 /// # Errors
 /// When it is not there or damaged.
 pub fn load(repository: &Repository, id: &SnapshotId) -> Result<Snapshot> {
-    repository.load(&ObjectName::new(Place::Snapshots, *id), ObjectKind::Snapshot)
+    repository.load_snapshot(*id, ObjectKind::Snapshot)
 }

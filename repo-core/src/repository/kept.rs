@@ -1,0 +1,94 @@
+//! Frames of tree packs in the local cache, and which to fetch beside one that is missing.
+//!
+//! Whoever wants one file reads a few frames here and there; whoever walks through a tree reads one after the other. So a frame is fetched
+//! alone, but where it lies beside what was fetched last, twice as many are fetched as then.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::{
+    blob::FrameLocation,
+    cache::Cache,
+    id::PackId,
+    index::set::{Found, IndexSet},
+};
+
+/// Most stored bytes that are fetched with one request.
+const FETCH_BYTES_MAX: u64 = 8 << 20;
+
+/// Frames of tree packs that are kept on this machine.
+pub(super) struct KeptFrames {
+    cache: Arc<Cache>,
+    last: Mutex<Option<Fetched>>,
+}
+
+/// What was fetched last: frames of one pack, one behind the other.
+#[derive(Clone, Copy)]
+struct Fetched {
+    pack: PackId,
+    first: u32,
+    end: u32,
+}
+
+impl KeptFrames {
+    pub(super) fn new(cache: Arc<Cache>) -> Self {
+        Self { cache, last: Mutex::default() }
+    }
+
+    /// A frame as stored, if it is here. It is not known yet whether it is what it should be.
+    pub(super) fn get(&self, frame: &FrameLocation) -> Option<Vec<u8>> {
+        self.cache.frame(&frame.pack, frame.ordinal, frame.stored_bytes)
+    }
+
+    pub(super) fn keep(&self, frame: &FrameLocation, stored: &[u8]) {
+        self.cache.keep_frame(&frame.pack, frame.ordinal, stored);
+    }
+
+    /// Drops what did not open.
+    pub(super) fn discard(&self, frame: &FrameLocation) {
+        self.cache.drop_frame(&frame.pack, frame.ordinal);
+    }
+
+    /// The frames to be fetched for one that is missing, in their order, and the one among them. They lie close together.
+    pub(super) fn to_fetch(&self, index: &IndexSet, found: &Found) -> Vec<FrameLocation> {
+        let frame = &found.location.frame;
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut first, mut end) = (frame.ordinal, frame.ordinal.saturating_add(1));
+        if let Some(fetched) = last.filter(|fetched| fetched.pack == frame.pack && !self.cache.is_read_only()) {
+            let twice = (fetched.end - fetched.first).saturating_mul(2);
+            if frame.ordinal == fetched.end {
+                end = frame.ordinal.saturating_add(twice);
+            } else if frame.ordinal.checked_add(1) == Some(fetched.first) {
+                first = end.saturating_sub(twice);
+            }
+        }
+        let mut frames: Vec<_> = index.frames(found.pack, first..end).collect();
+        let wanted = frames.iter().position(|other| other.ordinal == frame.ordinal);
+        let Some(wanted) = wanted.filter(|position| frames.get(*position) == Some(frame)) else { return vec![*frame] };
+        // Away from the one that is wanted on both sides, as far as they are missing, lie close together, and are not too much.
+        let mut sum = u64::from(frame.stored_bytes);
+        let mut is_taken = |before: &FrameLocation, behind: &FrameLocation, other: &FrameLocation| {
+            sum += u64::from(other.stored_bytes);
+            sum <= FETCH_BYTES_MAX
+                && before.offset_bytes.checked_add(before.stored_bytes) == Some(behind.offset_bytes)
+                && !self.cache.has_frame(&other.pack, other.ordinal)
+        };
+        let (mut from, mut to) = (wanted, wanted);
+        while let Some([before, behind]) = frames.get(to..to + 2)
+            && is_taken(before, behind, behind)
+        {
+            to += 1;
+        }
+        while from > 0
+            && let Some([before, behind]) = frames.get(from - 1..=from)
+            && is_taken(before, behind, before)
+        {
+            from -= 1;
+        }
+        frames.truncate(to + 1);
+        frames.drain(..from);
+        if let (Some(first), Some(end)) = (frames.first(), frames.last()) {
+            *last = Some(Fetched { pack: frame.pack, first: first.ordinal, end: end.ordinal + 1 });
+        }
+        frames
+    }
+}
