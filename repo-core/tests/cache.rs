@@ -261,7 +261,9 @@ fn several_at_once_and_one_who_clears() {
         });
         let results: Vec<_> = workers.into_iter().map(std::thread::ScopedJoinHandle::join).collect();
         done.store(true, Ordering::Relaxed);
-        results.into_iter().for_each(|result| result.unwrap());
+        for result in results {
+            result.unwrap();
+        }
     });
 }
 
@@ -324,7 +326,7 @@ fn one_file_out_of_many_on_a_fresh_machine() {
     }
     back_up_model(&init_with(store.clone(), Parameters::default()), &tree);
     let folder = tempfile::tempdir().unwrap();
-    for (gets_max, lists) in [(8, 3), (3, 3)] {
+    for (gets_max, lists) in [(7, 3), (3, 3)] {
         let counted = counted(&store);
         let repository = open_with(Arc::clone(&counted), folder.path());
         let (_, snapshot) = snapshots(&repository).remove(0);

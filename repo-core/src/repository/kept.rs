@@ -15,6 +15,9 @@ use crate::{
 /// Most stored bytes that are fetched with one request.
 const FETCH_BYTES_MAX: u64 = 8 << 20;
 
+/// A pack of at most so many bytes is fetched whole: a request for a part of it would take as long.
+const WHOLE_PACK_BYTES: u32 = 1 << 20;
+
 /// Frames of tree packs that are kept on this machine.
 pub(super) struct KeptFrames {
     cache: Arc<Cache>,
@@ -53,7 +56,9 @@ impl KeptFrames {
         let frame = &found.location.frame;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
         let (mut first, mut end) = (frame.ordinal, frame.ordinal.saturating_add(1));
-        if let Some(fetched) = last.filter(|fetched| fetched.pack == frame.pack && !self.cache.is_read_only()) {
+        if index.pack(found.pack).is_some_and(|pack| pack.size_bytes <= WHOLE_PACK_BYTES) {
+            (first, end) = (0, u32::MAX);
+        } else if let Some(fetched) = last.filter(|fetched| fetched.pack == frame.pack && !self.cache.is_read_only()) {
             let twice = (fetched.end - fetched.first).saturating_mul(2);
             if frame.ordinal == fetched.end {
                 end = frame.ordinal.saturating_add(twice);
