@@ -18,6 +18,7 @@ need() {
 }
 
 need cc gcc
+.ci/install-test-servers
 
 if (($#)); then
     exec cargo test --locked "$@"

@@ -72,7 +72,7 @@ pub(crate) enum Command {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Repository: a folder, also as local:PATH
+    /// Repository: a folder, or rest:https://HOST/PATH/, s3:HOST/BUCKET/PREFIX, b2:BUCKET:PATH, sftp:USER@HOST:/PATH
     #[arg(short, long, global = true, value_name = "REPOSITORY")]
     pub(crate) repo: Option<OsString>,
 
@@ -99,6 +99,22 @@ pub(crate) struct Global {
     /// Key to try first: the beginning of its id
     #[arg(long, global = true, value_name = "ID")]
     pub(crate) key_hint: Option<String>,
+
+    /// Setting of the store, as s3.region=eu-central-1; may be given several times
+    #[arg(short, long = "option", global = true, value_name = "KEY=VALUE")]
+    pub(crate) options: Vec<String>,
+
+    /// File of certificates (PEM): whom the store's certificate must come from
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) cacert: Option<PathBuf>,
+
+    /// File with our own certificate and its private key (PEM)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) tls_client_cert: Option<PathBuf>,
+
+    /// Believe anybody to be the store. Whoever is between can then change all that is sent
+    #[arg(long, global = true)]
+    pub(crate) insecure_tls: bool,
 
     /// How hard to compress: off, fastest, auto, better, max, or a level of zstd
     #[arg(long, global = true, value_name = "LEVEL")]

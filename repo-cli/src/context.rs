@@ -14,7 +14,7 @@ use repo_core::{
         reader::{BlobReader, CACHE_BYTES},
     },
     runtime::{Runtime, SystemRuntime},
-    store::{Store, local::LocalStore},
+    store::{ObjectName, Store},
 };
 
 use crate::{
@@ -22,10 +22,13 @@ use crate::{
     cli::Global,
     embedded,
     environment::Environment,
+    location::Address,
     output::Output,
+    password::PasswordSource,
     report::{Failure, Result},
     settings::Access,
     signals::Questions,
+    stores,
 };
 
 /// What the world and the user's flags are to a command.
@@ -49,8 +52,8 @@ impl Context {
     pub(crate) fn open(&self) -> Result<Opened> {
         let access = Access::resolve(&self.global, &self.environment)?;
         if access.embedded && is_absent(&access) {
-            let location = access.path.display();
-            return Err(Failure::from(Error::NoRepository { location: location.to_string() }).hint(
+            let location = self.store(&access)?.location();
+            return Err(Failure::from(Error::NoRepository { location }).hint(
                 "no repository was named; the first \"coffer backup\" makes this one, or name another with --repo",
             ));
         }
@@ -72,13 +75,15 @@ impl Context {
 
     /// Opens a repository; the question is asked where there is nobody but the user who knows the password.
     pub(crate) fn open_with(&self, access: &Access, question: &str) -> Result<Opened> {
-        let store = Arc::new(LocalStore::new(&access.path));
+        let store = self.store(access)?;
         // Before a password is asked for or made known to anything; that there is none is for the store to say.
         if is_absent(access) {
-            match Repository::open(Arc::clone(&store) as Arc<dyn Store>, Arc::new(SystemRuntime), b"", None) {
+            match Repository::open(Arc::clone(&store), Arc::new(SystemRuntime), b"", None) {
                 Err(Error::WrongPassword { .. }) | Ok(_) => {} // it has just come into being
                 Err(error) => return Err(error.into()),
             }
+        } else if access.is_remote() && matches!(access.password, PasswordSource::Ask) && is_empty(&*store)? {
+            return Err(Error::NoRepository { location: store.location() }.into());
         }
         let password = access.password.read(question, false)?;
         self.cancel.check()?;
@@ -102,13 +107,17 @@ impl Context {
     }
 
     fn make(&self, access: &Access, like: Option<&Repository>) -> Result<Opened> {
-        let path = access.path.display();
-        if access.path.join("config").exists() {
-            let failure = Failure::from(Error::RepositoryExists { location: path.to_string() });
-            return Err(failure.state("nothing was changed"));
+        let store = self.store(access)?;
+        let is_there = match &access.address {
+            Address::Local(path) => path.join("config").exists(),
+            _ => !is_empty(&*store)?,
+        };
+        let location = store.location();
+        if is_there {
+            return Err(Failure::from(Error::RepositoryExists { location }).state("nothing was changed"));
         }
         let mut made_password = None;
-        if let crate::password::PasswordSource::Generated(file) = &access.password
+        if let PasswordSource::Generated(file) = &access.password
             && embedded::make_password(file, &SystemRuntime)?
         {
             made_password = Some(file);
@@ -122,14 +131,14 @@ impl Context {
             kdf_cost: KdfCost::RECOMMENDED,
             parameters: Parameters::default(),
         };
-        let (store, runtime) = (Arc::new(LocalStore::new(&access.path)), Arc::new(SystemRuntime));
+        let runtime = Arc::new(SystemRuntime);
         let made = match like {
             Some(like) => Repository::init_like(like, store, runtime, &options),
             None => Repository::init(store, runtime, &options),
         };
         let repository = made.map_err(|error| Failure::from(error).state("no repository was made"))?;
         if access.embedded {
-            self.output.note(&format!("made a repository in {path}"));
+            self.output.note(&format!("made a repository in {location}"));
         }
         if let Some(file) = made_password {
             self.output.warning(&format!(
@@ -139,6 +148,11 @@ impl Context {
             ));
         }
         Ok(Arc::new(repository))
+    }
+
+    /// The store in which the repository is or is to be; nothing is asked of it.
+    fn store(&self, access: &Access) -> Result<Arc<dyn Store>> {
+        stores::open(&access.address, &access.settings, &self.output, &self.cancel)
     }
 
     /// A reader of all blobs of a repository.
@@ -158,9 +172,18 @@ impl Context {
     }
 }
 
-/// Whether there is surely nothing where the repository is to be.
+/// Whether there is surely nothing in the folder where the repository is to be; of other places that is not known yet.
 fn is_absent(access: &Access) -> bool {
-    matches!(access.path.join("config").try_exists(), Ok(false))
+    match &access.address {
+        Address::Local(path) => matches!(path.join("config").try_exists(), Ok(false)),
+        _ => false,
+    }
+}
+
+/// Whether there is surely no repository in a store.
+fn is_empty(store: &dyn Store) -> Result<bool> {
+    let config = store.stat(&ObjectName::CONFIG).map_err(Error::from)?;
+    Ok(config.is_none())
 }
 
 /// The name of this machine.

@@ -35,10 +35,17 @@ impl Variable {
 }
 
 /// Where variables come from; a function, so that tests need not change the process.
+#[derive(Clone)]
 pub(crate) struct Environment {
     lookup: Arc<Lookup>,
     /// What follows the prefix in the names of variables.
     infix: &'static str,
+}
+
+impl std::fmt::Debug for Environment {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "Environment({:?})", self.infix)
+    }
 }
 
 type Lookup = dyn Fn(&str) -> Option<OsString> + Send + Sync;

@@ -67,6 +67,10 @@ impl FromArgs {
             password_fd: self.from_password_fd,
             insecure_no_password: self.from_insecure_no_password,
             key_hint: self.from_key_hint.clone(),
+            options: context.global.options.clone(),
+            cacert: context.global.cacert.clone(),
+            tls_client_cert: context.global.tls_client_cert.clone(),
+            insecure_tls: context.global.insecure_tls,
             ..Global::default()
         };
         let access = Access::resolve(&flags, &environment)?;

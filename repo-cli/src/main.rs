@@ -23,6 +23,7 @@ mod report;
 mod settings;
 mod signals;
 mod size;
+mod stores;
 mod table;
 mod targets;
 mod time;

@@ -4,7 +4,7 @@ use std::{
     ffi::{OsStr, OsString},
     fs,
     os::unix::ffi::{OsStrExt, OsStringExt},
-    path::{Path, PathBuf},
+    path::Path,
 };
 
 use repo_core::compress::Level;
@@ -13,9 +13,10 @@ use crate::{
     cli::Global,
     embedded,
     environment::Environment,
-    location,
+    location::Address,
     password::PasswordSource,
     report::{Failure, Result},
+    stores::StoreSettings,
 };
 
 /// Most bytes of a file that names a repository.
@@ -24,8 +25,10 @@ const NAME_BYTES_MAX: u64 = 64 << 10;
 /// Which repository, and how to get its password.
 #[derive(Debug)]
 pub(crate) struct Access {
-    /// The repository's folder.
-    pub(crate) path: PathBuf,
+    /// Where the repository is.
+    pub(crate) address: Address,
+    /// What was said of the way to it.
+    pub(crate) settings: StoreSettings,
     /// Where its password comes from.
     pub(crate) password: PasswordSource,
     /// Which key to try first.
@@ -37,6 +40,7 @@ pub(crate) struct Access {
 impl Access {
     pub(crate) fn resolve(global: &Global, environment: &Environment) -> Result<Self> {
         let repository = repository(global, environment)?;
+        let settings = StoreSettings::resolve(global, environment)?;
         let password = PasswordSource::resolve(global, environment)?;
         let key_hint = match (&global.key_hint, environment.get("KEY_HINT")) {
             (Some(hint), _) => Some(hint.clone()),
@@ -44,40 +48,47 @@ impl Access {
             (None, None) => None,
         };
         match (repository, password) {
-            (Some(path), password) => {
-                Ok(Self { path, password: password.unwrap_or(PasswordSource::Ask), key_hint, embedded: false })
+            (Some(address), password) => {
+                let password = password.unwrap_or(PasswordSource::Ask);
+                Ok(Self { address, settings, password, key_hint, embedded: false })
             }
             (None, None) => {
                 let folder = embedded::Folder::find(environment)?;
                 let password = PasswordSource::Generated(folder.password());
-                Ok(Self { path: folder.repository(), password, key_hint, embedded: true })
+                let address = Address::Local(folder.repository());
+                Ok(Self { address, settings, password, key_hint, embedded: true })
             }
             (None, Some(_)) => Err(Failure::usage("a password is given, but no repository is named")
                 .hint("name one with --repo or COFFER_REPOSITORY")),
         }
     }
+
+    /// Whether the repository is anywhere but in a folder.
+    pub(crate) const fn is_remote(&self) -> bool {
+        !matches!(self.address, Address::Local(_))
+    }
 }
 
-/// The repository's folder, if one is named: by a flag, or else by a variable.
-fn repository(global: &Global, environment: &Environment) -> Result<Option<PathBuf>> {
-    let path = match (&global.repo, &global.repository_file) {
+/// Where the repository is, if one is named: by a flag, or else by a variable.
+fn repository(global: &Global, environment: &Environment) -> Result<Option<Address>> {
+    let address = match (&global.repo, &global.repository_file) {
         (Some(_), Some(_)) => return Err(Failure::usage("--repo and --repository-file cannot both be given")),
         (Some(name), None) if name.is_empty() => return Err(Failure::usage("--repo is empty")),
-        (Some(name), None) => location::parse(name)?,
-        (None, Some(file)) => location::parse(&name_in(file)?)?,
+        (Some(name), None) => Address::parse(name)?,
+        (None, Some(file)) => Address::parse(&name_in(file)?)?,
         (None, None) => {
             for prefix in crate::environment::PREFIXES {
                 if let Some(variable) = environment.exact(&format!("{prefix}REPOSITORY")) {
-                    return location::parse(&variable.value).map(Some);
+                    return Address::parse(&variable.value).map(Some);
                 }
                 if let Some(variable) = environment.exact(&format!("{prefix}REPOSITORY_FILE")) {
-                    return location::parse(&name_in(Path::new(&variable.value))?).map(Some);
+                    return Address::parse(&name_in(Path::new(&variable.value))?).map(Some);
                 }
             }
             return Ok(None);
         }
     };
-    Ok(Some(path))
+    Ok(Some(address))
 }
 
 /// The name in a file, without white space around it.
@@ -133,10 +144,10 @@ mod tests {
     fn flags_count_before_variables_and_ours_before_those_of_restic() {
         let environment = of(&[("COFFER_REPOSITORY", "/ours"), ("RESTIC_REPOSITORY", "/theirs")]);
         let flag = Global { repo: Some("/flag".into()), ..Global::default() };
-        assert_eq!(repository(&flag, &environment).unwrap(), Some("/flag".into()));
-        assert_eq!(repository(&Global::default(), &environment).unwrap(), Some("/ours".into()));
+        assert_eq!(repository(&flag, &environment).unwrap(), Some(Address::Local("/flag".into())));
+        assert_eq!(repository(&Global::default(), &environment).unwrap(), Some(Address::Local("/ours".into())));
         let environment = of(&[("RESTIC_REPOSITORY", "/theirs")]);
-        assert_eq!(repository(&Global::default(), &environment).unwrap(), Some("/theirs".into()));
+        assert_eq!(repository(&Global::default(), &environment).unwrap(), Some(Address::Local("/theirs".into())));
         let both = Global { repository_file: Some("/f".into()), ..flag };
         assert_eq!(repository(&both, &environment).unwrap_err().code(), Code::Usage);
     }
@@ -147,7 +158,7 @@ mod tests {
         assert_eq!(Access::resolve(&Global::default(), &environment).unwrap_err().code(), Code::Usage);
         let access = Access::resolve(&Global::default(), &of(&[("HOME", "/home/me")])).unwrap();
         assert!(access.embedded);
-        assert_eq!(access.path, Path::new("/home/me/.local/share/coffer/repository"));
+        assert_eq!(access.address, Address::Local("/home/me/.local/share/coffer/repository".into()));
     }
 
     #[test]

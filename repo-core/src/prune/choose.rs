@@ -38,7 +38,7 @@ impl Engine<'_> {
     /// Packs in which copies count: listed in full length, named by the index, and in no mark.
     fn counted(&self, condemned: &BTreeSet<PackId>) -> HashSet<PackId> {
         let counts = |pack: &PackId, size_bytes: u32| {
-            self.listed.get(pack).is_some_and(|listed| listed.size_bytes == size_bytes.into())
+            self.listed.get(pack).is_some_and(|listed| listed.size_bytes == u64::from(size_bytes))
                 && !condemned.contains(pack)
         };
         self.index.all_packs().filter(|pack| counts(&pack.id, pack.size_bytes)).map(|pack| pack.id).collect()

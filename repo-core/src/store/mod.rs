@@ -13,8 +13,14 @@ use crate::{
 pub mod count;
 pub mod local;
 pub mod memory;
+#[cfg(feature = "rest")]
+mod remote;
+#[cfg(feature = "rest")]
+pub mod rest;
 pub mod retry;
+pub mod secret;
 mod shared;
+pub mod tls;
 
 #[cfg(any(test, feature = "test-support"))]
 pub mod testing;

@@ -2,7 +2,10 @@
 
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
     time::Duration,
 };
@@ -18,6 +21,8 @@ use crate::{
 pub struct RetryPolicy {
     /// Time after the beginning of a request at which it is given up.
     pub budget: Duration,
+    /// The same as long as the store has not answered any request: more likely than an outage is then a wrong name.
+    pub first_contact: Duration,
     /// Upper bound of the first pause; it doubles with each further one.
     pub first_pause: Duration,
     /// Bound beyond which it does not grow.
@@ -30,6 +35,7 @@ impl Default for RetryPolicy {
     fn default() -> Self {
         Self {
             budget: Duration::from_mins(15),
+            first_contact: Duration::from_mins(15),
             first_pause: Duration::from_millis(500),
             longest_pause: Duration::from_mins(1),
             quiet: Duration::from_secs(10),
@@ -115,6 +121,8 @@ pub struct RetryStore<S> {
     pace: Arc<dyn Pace>,
     cancel: Cancel,
     notify: Notify,
+    /// Whether it has ever answered.
+    reached: AtomicBool,
 }
 
 impl<S: Store> RetryStore<S> {
@@ -126,7 +134,7 @@ impl<S: Store> RetryStore<S> {
         notify: impl Fn(&RetryNotice<'_>) + Send + Sync + 'static,
     ) -> Self {
         let pace = Arc::new(SystemPace::new(cancel.clone()));
-        Self { inner, policy, pace, cancel, notify: Box::new(notify) }
+        Self { inner, policy, pace, cancel, notify: Box::new(notify), reached: AtomicBool::new(false) }
     }
 
     /// With other time and chance.
@@ -149,12 +157,17 @@ impl<S: Store> RetryStore<S> {
         loop {
             let error = match request(attempts > 0) {
                 Err(error) if error.kind == StoreErrorKind::Retry => error,
-                done => return done,
+                done => {
+                    self.reached.store(true, Ordering::Relaxed);
+                    return done;
+                }
             };
             attempts += 1;
             let elapsed = self.pace.now().saturating_sub(start);
             let pause = self.pace.jitter(longest);
-            if elapsed + pause >= self.policy.budget || self.cancel.is_cancelled() {
+            let reached = self.reached.load(Ordering::Relaxed);
+            let budget = if reached { self.policy.budget } else { self.policy.first_contact.min(self.policy.budget) };
+            if elapsed + pause >= budget || self.cancel.is_cancelled() {
                 return Err(error);
             }
             if elapsed >= self.policy.quiet {
@@ -234,10 +247,7 @@ impl<S: Store> Store for RetryStore<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{
-        Mutex,
-        atomic::{AtomicUsize, Ordering},
-    };
+    use std::sync::{Mutex, atomic::AtomicUsize};
 
     use super::*;
     use crate::store::{
@@ -325,6 +335,20 @@ mod tests {
         // 0.5 + 1 + 2 + 4 + 8 s: the notices begin with the fifth pause behind us.
         assert_eq!(notices.load(Ordering::SeqCst), pauses.len() - 5);
         assert_eq!(store.inner().operations(), pauses.len() as u64 + 1);
+    }
+
+    #[test]
+    fn a_store_that_never_answered_is_given_up_sooner() {
+        let policy = RetryPolicy { first_contact: Duration::from_secs(30), ..RetryPolicy::default() };
+        for answers in [0, 1] {
+            let pace = Arc::new(Still::default());
+            let faulty = FaultStore::new(MemoryStore::new()).from(answers, Fault::FailBefore(StoreErrorKind::Retry));
+            let store =
+                RetryStore::new(faulty, policy, Cancel::default(), |_| {}).with_pace(Arc::<Still>::clone(&pace));
+            (0..answers).for_each(|_| assert!(store.stat(&ObjectName::CONFIG).unwrap().is_none()));
+            assert_eq!(store.create().unwrap_err().kind, StoreErrorKind::Retry);
+            assert_eq!(pace.now() < policy.first_contact, answers == 0);
+        }
     }
 
     #[test]

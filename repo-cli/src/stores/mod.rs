@@ -1,0 +1,140 @@
+//! From an address to a store: credentials, settings, and what is done when the store does not answer.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use repo_core::{
+    progress::Cancel,
+    store::{
+        Store,
+        local::LocalStore,
+        retry::{RetryNotice, RetryPolicy, RetryStore},
+        tls::TlsOptions,
+    },
+};
+use zeroize::Zeroizing;
+
+use crate::{
+    cli::Global,
+    environment::{Environment, Variable},
+    location::Address,
+    output::{Output, locked},
+    report::{Failure, Result, plain},
+    settings,
+};
+
+mod options;
+#[cfg(feature = "rest")]
+mod rest;
+
+use options::Options;
+
+/// Largest file of certificates or credentials.
+const FILE_BYTES_MAX: u64 = 4 << 20;
+
+/// How long a store is tried that has not answered once.
+const FIRST_CONTACT: Duration = Duration::from_secs(30);
+
+/// Time between two words on a store that does not answer.
+const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
+
+/// What flags and variables say of the way to a store.
+#[derive(Debug)]
+pub(crate) struct StoreSettings {
+    options: Options,
+    cacert: Option<PathBuf>,
+    tls_client_cert: Option<PathBuf>,
+    insecure_tls: bool,
+    environment: Environment,
+}
+
+impl StoreSettings {
+    pub(crate) fn resolve(global: &Global, environment: &Environment) -> Result<Self> {
+        let file = |flag: &Option<PathBuf>, name| {
+            flag.clone().or_else(|| environment.get(name).map(|variable| PathBuf::from(variable.value)))
+        };
+        Ok(Self {
+            options: Options::parse(&global.options)?,
+            cacert: file(&global.cacert, "CACERT"),
+            tls_client_cert: file(&global.tls_client_cert, "TLS_CLIENT_CERT"),
+            insecure_tls: global.insecure_tls || settings::switch(environment, "INSECURE_TLS")?,
+            environment: environment.clone(),
+        })
+    }
+
+    /// Certificates.
+    #[cfg_attr(not(feature = "rest"), expect(dead_code))]
+    fn tls(&self) -> Result<TlsOptions> {
+        let authorities_pem = self.cacert.as_deref().map(|path| read("the certificates", path)).transpose()?;
+        let client_pem = self.tls_client_cert.as_deref().map(|path| read("our certificate", path)).transpose()?;
+        Ok(TlsOptions {
+            authorities_pem: authorities_pem.map(|pem| pem.to_vec()),
+            client_pem,
+            insecure: self.insecure_tls,
+        })
+    }
+
+    /// A variable that many programs know by this name; ours, `COFFER_…`, counts before it.
+    #[allow(dead_code, reason = "which stores need it depends on the features")]
+    fn variable(&self, name: &str) -> Option<Variable> {
+        self.environment.exact(&format!("COFFER_{name}")).or_else(|| self.environment.exact(name))
+    }
+}
+
+/// Reads a file that is not large.
+fn read(what: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let failed = |error: &std::io::Error| Failure::io(&format!("read {what} from"), path.display(), error);
+    if fs::metadata(path).map_err(|error| failed(&error))?.len() > FILE_BYTES_MAX {
+        return Err(Failure::usage(format!("{} is too large to hold {what}", path.display())));
+    }
+    fs::read(path).map(Zeroizing::new).map_err(|error| failed(&error))
+}
+
+/// The store at an address; nothing is asked of it. What fails for a passing reason is tried again, unless it is a folder.
+pub(crate) fn open(
+    address: &Address,
+    settings: &StoreSettings,
+    output: &Arc<Output>,
+    cancel: &Cancel,
+) -> Result<Arc<dyn Store>> {
+    let store: Box<dyn Store> = match address {
+        Address::Local(path) => return Ok(Arc::new(LocalStore::new(path))),
+        #[cfg(feature = "rest")]
+        Address::Rest(address) => Box::new(rest::open(address, settings)?),
+        #[cfg(not(feature = "rest"))]
+        Address::Rest(_) => return Err(left_out("rest")),
+        Address::S3(_) => return Err(left_out("s3")),
+        Address::B2(_) => return Err(left_out("b2")),
+        Address::Sftp(_) => return Err(left_out("sftp")),
+    };
+    let policy = RetryPolicy { first_contact: FIRST_CONTACT, ..RetryPolicy::default() };
+    let (output, last) = (Arc::clone(output), Mutex::new(None::<Instant>));
+    let notify = move |notice: &RetryNotice<'_>| {
+        let mut last = locked(&last);
+        if last.is_none_or(|last| last.elapsed() >= NOTICE_INTERVAL) {
+            *last = Some(Instant::now());
+            output.warning(&trouble(notice, policy.budget));
+        }
+    };
+    Ok(Arc::new(RetryStore::new(store, policy, cancel.clone(), notify)))
+}
+
+/// What is said of a store that does not answer.
+fn trouble(notice: &RetryNotice<'_>, budget: Duration) -> String {
+    let left = budget.saturating_sub(notice.elapsed).as_secs().div_ceil(60);
+    plain(format!(
+        "{}: {}; tried for {} s, and again for up to {left} min",
+        notice.error,
+        notice.error.source,
+        notice.elapsed.as_secs(),
+    ))
+}
+
+/// A kind of store that this build has not.
+fn left_out(kind: &str) -> Failure {
+    Failure::new(format!("this build of coffer has no {kind} repositories"))
+}

@@ -1,0 +1,94 @@
+//! What stores on other machines have in common: how long a request may take, and how a failure is told.
+
+use std::{error::Error, time::Duration};
+
+use crate::error::StoreErrorKind;
+
+/// Time to reach the store: to look up its name, connect, and agree on keys.
+pub(super) const CONNECT: Duration = Duration::from_secs(20);
+
+/// Longest silence: with nothing arriving, or nothing being taken, for so long, a connection is given up.
+pub(super) const SILENCE: Duration = Duration::from_mins(2);
+
+/// Longest silence before a listing begins: some servers gather it as a whole from a store of their own.
+pub(super) const LISTING_SILENCE: Duration = Duration::from_mins(10);
+
+/// Slowest transfer that is waited for, in bytes a second. A full pack then takes half an hour.
+const SLOWEST_BYTES_PER_SECOND: u64 = 16 << 10;
+
+/// Largest transfer for which time is allowed.
+const LARGEST_BYTES: u64 = 4 << 30;
+
+/// Longest excerpt of an answer in a message, in characters.
+const EXCERPT_CHARS: usize = 200;
+
+/// How long a whole request may take that moves so many bytes.
+pub(super) fn deadline(size_bytes: u64) -> Duration {
+    Duration::from_mins(5) + Duration::from_secs(size_bytes.min(LARGEST_BYTES) / SLOWEST_BYTES_PER_SECOND)
+}
+
+/// How long the answer to so many bytes that were sent may take: some servers pass them on before they answer.
+pub(super) fn answer_silence(sent_bytes: u64) -> Duration {
+    SILENCE + Duration::from_secs(sent_bytes.min(LARGEST_BYTES) / (8 * SLOWEST_BYTES_PER_SECOND))
+}
+
+/// A failure on its way to a [`crate::error::StoreError`].
+#[derive(Debug)]
+pub(super) struct Failure {
+    pub(super) kind: StoreErrorKind,
+    pub(super) source: Box<dyn Error + Send + Sync>,
+}
+
+impl Failure {
+    pub(super) fn new(kind: StoreErrorKind, reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self { kind, source: reason.into() }
+    }
+
+    pub(super) fn damage(reason: String) -> Self {
+        Self::new(StoreErrorKind::Damage, reason)
+    }
+
+    pub(super) fn permanent(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
+        Self::new(StoreErrorKind::Permanent, reason)
+    }
+
+    /// Of kind "not found".
+    pub(super) fn absent() -> Self {
+        Self::new(StoreErrorKind::NotFound, "there is no such object")
+    }
+
+    /// Of kind "exists".
+    pub(super) fn exists() -> Self {
+        Self::new(StoreErrorKind::Exists, "there is an object of that name already")
+    }
+}
+
+/// What a store said, for a message: one line, not long, with nothing in it that a terminal would act on.
+pub(super) fn excerpt(text: &str) -> String {
+    let words: Vec<&str> =
+        text.split(|c: char| c.is_whitespace() || c.is_control()).filter(|part| !part.is_empty()).collect();
+    let line = words.join(" ");
+    match line.char_indices().nth(EXCERPT_CHARS) {
+        Some((end, _)) => format!("{}…", &line[..end]),
+        None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_grows_with_size_and_has_an_end() {
+        assert_eq!(deadline(0), Duration::from_mins(5));
+        assert!(deadline(32 << 20) > Duration::from_mins(30) && deadline(32 << 20) < Duration::from_mins(45));
+        assert_eq!(deadline(u64::MAX), deadline(LARGEST_BYTES));
+        assert!(answer_silence(32 << 20) < deadline(32 << 20));
+    }
+
+    #[test]
+    fn excerpts_are_one_harmless_line() {
+        assert_eq!(excerpt(" a\r\n\tb \x1b[31mc "), "a b [31mc");
+        assert_eq!(excerpt(&"ä".repeat(500)).chars().count(), EXCERPT_CHARS + 1);
+    }
+}

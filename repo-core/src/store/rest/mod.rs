@@ -1,0 +1,252 @@
+//! A repository on a restic REST server, by version 2 of its protocol: `restic-rest-server`, `rclone serve restic`, and others.
+//!
+//! What such servers do is not always what a [`Store`] owes, so that an object is asked for before it is written: some replace what is
+//! there. The servers make an object durable and visible as a whole; with `--append-only` they delete nothing outside `locks/`.
+//!
+//! No request is repeated here; [`super::retry`] does that.
+
+use std::{fmt, path::PathBuf};
+
+use ureq::{
+    Agent, Body,
+    http::{Method, Request, Response, StatusCode, header},
+};
+
+use self::answer::{Answer, refusal};
+use super::{
+    Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
+    remote::{self, Failure},
+    secret::Secret,
+    tls::TlsOptions,
+};
+use crate::error::{Error, StoreError, StoreErrorKind};
+
+mod answer;
+mod connect;
+mod listing;
+mod read;
+
+/// What tells version 2 of the protocol from version 1, and from a request of another protocol at the same port.
+const MEDIA_TYPE: &str = "application/vnd.x.restic.rest.v2";
+
+/// Requests in flight at once, unless it is said otherwise.
+pub const CONNECTIONS: usize = 5;
+
+/// From so many bytes on a server is asked before they are sent whether it would take them: its refusal would be lost behind a
+/// connection that breaks.
+const ASK_FIRST_BYTES: usize = 256 << 10;
+
+/// Where a repository is, and how to get at it.
+#[derive(Debug, Clone, Default)]
+pub struct RestOptions {
+    /// Its URL: `http://` or `https://`, no user, no query, a slash at the end.
+    pub url: String,
+    /// The socket of a server on this machine; the URL's host then only fills the header.
+    pub socket: Option<PathBuf>,
+    /// User and password.
+    pub user: Option<(String, Secret)>,
+    /// Requests in flight at once; [`CONNECTIONS`] if 0.
+    pub connections: usize,
+    /// Certificates.
+    pub tls: TlsOptions,
+    /// Whether the proxy is used that the variables of the process name (`HTTPS_PROXY` and its like).
+    pub system_proxy: bool,
+}
+
+/// A repository on a restic REST server.
+pub struct RestStore {
+    agent: Agent,
+    url: String,
+    authorization: Option<Secret>,
+    connections: usize,
+    location: String,
+}
+
+impl RestStore {
+    /// The repository at a URL, whether there is one or not; nothing is sent.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] when a certificate or the URL is not one.
+    pub fn new(options: RestOptions) -> Result<Self, Error> {
+        let url = options.url.clone();
+        if !url.ends_with('/') || !(url.starts_with("http://") || url.starts_with("https://")) {
+            return Err(Error::Invalid(format!("\"{url}\" is not the URL of a repository")));
+        }
+        let location = match &options.socket {
+            Some(socket) => {
+                let path = url.splitn(4, '/').nth(3).unwrap_or_default();
+                format!("rest:http+unix://{}:/{path}", socket.display())
+            }
+            None => format!("rest:{url}"),
+        };
+        let connections = if options.connections == 0 { CONNECTIONS } else { options.connections };
+        let authorization = options.user.as_ref().map(|(user, password)| connect::authorization(user, password));
+        let agent = connect::agent(options, connections)?;
+        Ok(Self { agent, url, authorization, connections, location })
+    }
+
+    /// An object's URL. Packs are not spread over folders here; the server does that.
+    fn object_url(&self, name: &ObjectName) -> String {
+        match name.place() {
+            Place::Config => format!("{}config", self.url),
+            place => format!("{}{}/{}", self.url, place.name(), name.id()),
+        }
+    }
+
+    fn request(&self, method: Method, url: &str, call: Call<'_>) -> Result<Response<Body>, Failure> {
+        let mut request = Request::builder().method(method).uri(url).header(header::ACCEPT, MEDIA_TYPE);
+        if let Some(authorization) = &self.authorization {
+            request = request.header(header::AUTHORIZATION, authorization.expose());
+        }
+        if let Some(range) = call.range {
+            request = request.header(header::RANGE, range);
+        }
+        let sent_bytes = call.body.map_or(0, |body| body.len() as u64);
+        if call.body.is_some() {
+            request = request.header(header::CONTENT_TYPE, "application/octet-stream");
+        }
+        if call.body.is_some_and(|body| body.len() >= ASK_FIRST_BYTES) {
+            request = request.header(header::EXPECT, "100-continue");
+        }
+        let silence = remote::answer_silence(sent_bytes).max(call.silence);
+        let whole = remote::deadline(sent_bytes + call.wanted_bytes).max(silence + remote::CONNECT);
+        macro_rules! run {
+            ($body:expr) => {{
+                let request = request.body($body).map_err(|error| Failure::permanent(error.to_string()))?;
+                let configured = self.agent.configure_request(request);
+                let configured = configured.timeout_global(Some(whole)).timeout_per_read(Some(silence));
+                self.agent.run(configured.build())
+            }};
+        }
+        let answered = if let Some(body) = call.body { run!(body) } else { run!(()) };
+        answered.map_err(connect::failure)
+    }
+
+    fn make(&self) -> Result<(), Failure> {
+        let url = format!("{}?create=true", self.url);
+        let answer = self.request(Method::POST, &url, Call { body: Some(&[]), ..Call::default() })?;
+        if answer.status().is_success() { Ok(()) } else { Err(refusal(answer)) }
+    }
+
+    fn write(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), Failure> {
+        // What is there under a hash but has another length is left over from an upload that broke: it may be written over.
+        let is_whole = |info: ObjectInfo| name.place() == Place::Config || info.size_bytes == bytes.len() as u64;
+        if self.tell(name)?.is_some_and(is_whole) {
+            return Err(Failure::exists());
+        }
+        let url = self.object_url(name);
+        let answer = self.request(Method::POST, &url, Call { body: Some(bytes), ..Call::default() })?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            // So servers say, too, that there is one already: somebody else has been faster.
+            StatusCode::FORBIDDEN | StatusCode::CONFLICT | StatusCode::PRECONDITION_FAILED => {
+                let refused = refusal(answer);
+                Err(match self.tell(name)? {
+                    Some(info) if is_whole(info) => Failure::exists(),
+                    Some(_) => Failure::new(StoreErrorKind::Retry, "a broken upload is in the way"),
+                    None => refused,
+                })
+            }
+            StatusCode::NOT_FOUND => Err(Failure::permanent("the server has no such repository (404 Not Found)")),
+            _ => Err(refusal(answer)),
+        }
+    }
+
+    fn list_place(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), Failure> {
+        if place == Place::Config {
+            self.tell(&ObjectName::CONFIG)?.into_iter().for_each(visit);
+            return Ok(());
+        }
+        let url = format!("{}{}/", self.url, place.name());
+        let wanted_bytes = listing::LISTING_BYTES_MAX;
+        let call = Call { silence: remote::LISTING_SILENCE, wanted_bytes, ..Call::default() };
+        let answer = self.request(Method::GET, &url, call)?;
+        match answer.status() {
+            StatusCode::OK => listing::read(answer, place, visit),
+            // Some servers do not know a place before there is something in it.
+            StatusCode::NOT_FOUND if self.tell(&ObjectName::CONFIG)?.is_some() => Ok(()),
+            _ => Err(refusal(answer)),
+        }
+    }
+
+    fn tell(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure> {
+        let answer = self.request(Method::HEAD, &self.object_url(name), Call::default())?;
+        match answer.status() {
+            StatusCode::OK => {
+                let size_bytes = Answer(&answer).length_bytes().ok_or_else(|| {
+                    Failure::permanent("the server does not tell how large it is, so it is hardly a restic REST server")
+                })?;
+                Ok(Some(ObjectInfo { name: *name, size_bytes, modified: Answer(&answer).modified() }))
+            }
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
+            _ => Err(refusal(answer)),
+        }
+    }
+
+    fn remove(&self, name: &ObjectName) -> Result<(), Failure> {
+        let answer = self.request(Method::DELETE, &self.object_url(name), Call::default())?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(()),
+            status @ (StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED) if name.place() != Place::Locks => {
+                let reason = format!("the server answered {status}: it is append-only or this user may not delete");
+                Err(Failure::new(StoreErrorKind::Denied, reason))
+            }
+            _ => Err(refusal(answer)),
+        }
+    }
+
+    fn error(&self, operation: &'static str, object: impl fmt::Display, failure: Failure) -> StoreError {
+        let (kind, source) = (failure.kind, failure.source);
+        StoreError { kind, operation, object: object.to_string(), location: self.location(), source }
+    }
+}
+
+/// What a request needs besides method and URL.
+#[derive(Clone, Copy, Default)]
+struct Call<'a> {
+    body: Option<&'a [u8]>,
+    range: Option<&'a str>,
+    /// How many bytes are to come.
+    wanted_bytes: u64,
+    /// Longest silence, if longer than usual.
+    silence: std::time::Duration,
+}
+
+impl Store for RestStore {
+    fn create(&self) -> Result<(), StoreError> {
+        self.make().map_err(|failure| self.error("create", "the repository", failure))
+    }
+
+    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.write(name, bytes).map_err(|failure| self.error("write", name, failure))
+    }
+
+    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.read(name, range, into).map_err(|failure| {
+            into.clear();
+            self.error("read", name, failure)
+        })
+    }
+
+    fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
+        self.list_place(place, visit).map_err(|failure| self.error("list", place.name(), failure))
+    }
+
+    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
+        self.tell(name).map_err(|failure| self.error("look at", name, failure))
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.remove(name).map_err(|failure| self.error("delete", name, failure))
+    }
+
+    fn abilities(&self) -> Abilities {
+        // Servers look whether there is one, and then write.
+        Abilities { exclusive_put: false, connections: self.connections, visibility_delay_ms: 0 }
+    }
+
+    fn location(&self) -> String {
+        self.location.clone()
+    }
+}
