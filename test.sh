@@ -19,6 +19,7 @@ need() {
 
 need cc gcc
 .ci/install-test-servers
+need strace strace # the sweep over system calls fails without it
 
 if (($#)); then
     exec cargo test --locked "$@"

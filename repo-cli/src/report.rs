@@ -280,6 +280,9 @@ pub(crate) fn report(output: &Output, result: &Result<Ending>) -> Code {
 }
 
 #[cfg(test)]
+mod table;
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
