@@ -6,9 +6,10 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 
 use crate::commands::{
     backup::BackupArgs, cache::CacheArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, copy::CopyArgs,
-    dump::DumpArgs, forget::ForgetArgs, init::InitArgs, key::KeyArgs, ls::LsArgs, man::ManArgs, prune::PruneArgs,
-    repair::RepairArgs, restore::RestoreArgs, rewrite::RewriteArgs, snapshots::SnapshotsArgs, stats::StatsArgs,
-    status::StatusArgs, tag::TagArgs, unlock::UnlockArgs, version::VersionArgs,
+    doctor::DoctorArgs, dump::DumpArgs, forget::ForgetArgs, info::InfoArgs, init::InitArgs, key::KeyArgs, ls::LsArgs,
+    man::ManArgs, prune::PruneArgs, repair::RepairArgs, restore::RestoreArgs, rewrite::RewriteArgs,
+    snapshots::SnapshotsArgs, stats::StatsArgs, status::StatusArgs, tag::TagArgs, unlock::UnlockArgs,
+    version::VersionArgs,
 };
 
 /// What stands below every help text.
@@ -54,8 +55,10 @@ pub(crate) enum Command {
     Copy(CopyArgs),
     Prune(PruneArgs),
     Check(CheckArgs),
+    Doctor(DoctorArgs),
     Repair(RepairArgs),
     Status(StatusArgs),
+    Info(InfoArgs),
     Stats(StatsArgs),
     Cat(CatArgs),
     Cache(CacheArgs),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use repo_core::{
     cache::Scope,
     crypto::kdf::KdfCost,
+    doctor::{Answer, Extent},
     error::Error,
     progress::Cancel,
     repository::{
@@ -20,6 +21,7 @@ use repo_core::{
 use crate::{
     caches::Caches,
     cli::Global,
+    commands::doctor,
     embedded,
     environment::Environment,
     location::Address,
@@ -147,12 +149,26 @@ impl Context {
                 file.display()
             ));
         }
+        self.try_store(&repository)?;
         Ok(Arc::new(repository))
     }
 
     /// The store in which the repository is or is to be; nothing is asked of it.
     fn store(&self, access: &Access) -> Result<Arc<dyn Store>> {
         stores::open(&access.address, &access.settings, &self.output, &self.cancel)
+    }
+
+    /// A short look at whether the store of a new repository keeps what coffer relies on.
+    fn try_store(&self, repository: &Repository) -> Result<()> {
+        let made = "the repository was made, and nothing is in it";
+        let report = doctor::ask(self, repository, Extent::Short).map_err(|failure| failure.state(made))?;
+        for finding in report.findings.iter().filter(|finding| finding.answer == Answer::Weak) {
+            self.output.warning(&format!("the store: {}", finding.detail));
+        }
+        match report.worst() {
+            Answer::Kept | Answer::Weak => Ok(()),
+            Answer::Broken => Err(doctor::unfit(&report).state(made)),
+        }
     }
 
     /// A reader of all blobs of a repository.

@@ -77,6 +77,8 @@ fn run(cli: Cli, environment: Environment, output: &Arc<Output>) -> Result<Endin
         Command::Copy(args) => args.run(context),
         Command::Prune(args) => args.run(context),
         Command::Stats(args) => args.run(context),
+        Command::Doctor(args) => args.run(context),
+        Command::Info(args) => args.run(context),
         Command::Check(args) => args.run(context),
         Command::Repair(args) => args.run(context),
         Command::Status(args) => args.run(context),

@@ -1,5 +1,7 @@
 //! The doctor notices every way in which a store can fail to keep what coffer relies on, and leaves nothing behind.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use std::sync::Arc;
 
 use repo_core::{

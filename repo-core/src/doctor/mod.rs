@@ -36,7 +36,7 @@ pub fn examine(
     let mut findings = Vec::new();
     let (visibility, deleting, clock_ahead_seconds) = doctor.life_of_objects()?;
     findings.extend([visibility, deleting, doctor.ranges()?, doctor.replacing()?, doctor.races()?]);
-    findings.push(doctor.clock(clock_ahead_seconds));
+    findings.push(probes::clock(clock_ahead_seconds));
     if extent == Extent::Long {
         findings.push(doctor.paging()?);
     }

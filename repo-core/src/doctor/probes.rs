@@ -209,23 +209,6 @@ impl Doctor<'_> {
         })
     }
 
-    /// What the store's clock means for coffer.
-    pub(super) fn clock(&self, ahead_seconds: Option<i64>) -> Finding {
-        let Some(ahead) = ahead_seconds else {
-            let detail = "it tells no times; what was left behind is dated by the clocks of who left it";
-            return finding(Question::Clock, Answer::Weak, detail);
-        };
-        if ahead.unsigned_abs() <= CLOCK_SECONDS {
-            return finding(Question::Clock, Answer::Kept, "its clock agrees with this machine's");
-        }
-        let (seconds, direction) = (ahead.unsigned_abs(), if ahead > 0 { "ahead of" } else { "behind" });
-        let detail = format!(
-            "its clock is {seconds} seconds {direction} this machine's. Nothing is lost by that, but dates of snapshots, and with them what \
-             \"forget\" keeps, go by this machine's clock: set it right"
-        );
-        finding(Question::Clock, Answer::Weak, detail)
-    }
-
     /// A listing of several pages, while others store and delete.
     pub(super) fn paging(&self) -> Result<Finding> {
         let stable = self.probes(PAGED_OBJECTS)?;
@@ -286,6 +269,23 @@ impl Doctor<'_> {
             _ => Ok(finding(Question::Rights, Answer::Kept, "this client may do all that coffer does")),
         }
     }
+}
+
+/// What the store's clock means for coffer.
+pub(super) fn clock(ahead_seconds: Option<i64>) -> Finding {
+    let Some(ahead) = ahead_seconds else {
+        let detail = "it tells no times; what was left behind is dated by the clocks of who left it";
+        return finding(Question::Clock, Answer::Weak, detail);
+    };
+    if ahead.unsigned_abs() <= CLOCK_SECONDS {
+        return finding(Question::Clock, Answer::Kept, "its clock agrees with this machine's");
+    }
+    let (seconds, direction) = (ahead.unsigned_abs(), if ahead > 0 { "ahead of" } else { "behind" });
+    let detail = format!(
+        "its clock is {seconds} seconds {direction} this machine's. Nothing is lost by that, but dates of snapshots, and with them what \
+         \"forget\" keeps, go by this machine's clock: set it right"
+    );
+    finding(Question::Clock, Answer::Weak, detail)
 }
 
 const ONLY_INIT: &str = "That matters only to two who make a repository in the same place at the same moment";
