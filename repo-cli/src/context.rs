@@ -90,8 +90,9 @@ impl Context {
         let password = access.password.read(question, false)?;
         self.cancel.check()?;
         let opened = Repository::open(store, Arc::new(SystemRuntime), &password, access.key_hint.as_deref());
+        let scope = if access.is_remote() { Scope::All } else { Scope::LargeTables };
         let attach = |mut repository: Repository| {
-            self.caches.attach(&mut repository, Scope::LargeTables);
+            self.caches.attach(&mut repository, scope);
             Arc::new(repository)
         };
         opened.map(attach).map_err(|error| match error {

@@ -13,7 +13,7 @@ use crate::{
     error::Result,
     id::IndexId,
     index::{
-        run::{Pages, decode_run},
+        run::{Pages, StoredRun, decode_run},
         table::{Counts, RunBytes, RunTable},
     },
     limits,
@@ -59,6 +59,24 @@ pub(super) fn read_run(
         }
     }
     Ok(table)
+}
+
+/// Puts the tables of a run into the cache that was just stored, so that the next command need not fetch it.
+pub fn keep(cache: &Cache, keys: &Keys, run: &StoredRun) {
+    let name = ObjectName::new(Place::Index, run.id);
+    let write = || -> Result<()> {
+        let footer = Footer::open(keys, ObjectKind::Index, &run.bytes, run.bytes.len() as u64, &name)?;
+        let mut pages = Pages::open(keys, footer, &run.bytes, &name)?;
+        let counts = pages.counts();
+        let Some(mut file) = cache.begin_table(run.id, counts.into(), counts.table_bytes()) else { return Ok(()) };
+        pages.open_all(&run.bytes, &mut |page| file.write(page))?;
+        if let Some(written) = file.finish() {
+            pages.table(written.mapping())?;
+            _ = written.publish();
+        }
+        Ok(())
+    };
+    let _ = write(); // then the next command fetches it, and says what is wrong
 }
 
 /// Reads a run in parts and writes its tables to the cache; `None` where they cannot be written.
@@ -113,10 +131,7 @@ mod tests {
         cache::Scope,
         crypto::keys::MasterKey,
         id::{BlobId, PackId, RepositoryId},
-        index::{
-            builder::IndexBuilder,
-            run::{self, StoredRun},
-        },
+        index::{builder::IndexBuilder, run},
         pack::{
             directory::{PackBlob, PackDirectory, PackFrame},
             reader::PackKey,

@@ -6,7 +6,7 @@
 //! The index is only ever a hint for *where*; the authority is the pack's own directory.
 
 pub mod builder;
-mod cached;
+pub mod cached;
 pub mod digest;
 pub mod run;
 pub mod set;

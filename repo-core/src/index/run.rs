@@ -139,11 +139,7 @@ pub fn decode_run(keys: &Keys, bytes: &[u8], name: &ObjectName) -> Result<RunTab
     let mut pages = Pages::open(keys, footer, bytes, name)?;
     pages.check_header(bytes)?;
     let mut table = Vec::new();
-    while let Some(range) = pages.next_range(u64::MAX) {
-        // A page that reaches beyond the end has fewer bytes than it should.
-        let (from, to) = (to_usize(range.start), to_usize(range.end).min(bytes.len()));
-        pages.open_range(bytes.get(from..to).unwrap_or_default(), &mut |page| table.extend_from_slice(page))?;
-    }
+    pages.open_all(bytes, &mut |page| table.extend_from_slice(page))?;
     pages.table(RunBytes::Heap(table))
 }
 
@@ -256,6 +252,19 @@ impl<'a> Pages<'a> {
                 return Ok(());
             }
         }
+    }
+
+    /// Opens all pages of a run that is in memory as a whole, and gives the plain bytes of each.
+    ///
+    /// # Errors
+    /// When one is damaged.
+    pub(super) fn open_all(&mut self, bytes: &[u8], give: &mut dyn FnMut(&[u8])) -> Result<()> {
+        while let Some(range) = self.next_range(u64::MAX) {
+            // A page that reaches beyond the end has fewer bytes than it should.
+            let (from, to) = (to_usize(range.start), to_usize(range.end).min(bytes.len()));
+            self.open_range(bytes.get(from..to).unwrap_or_default(), give)?;
+        }
+        Ok(())
     }
 
     /// The tables, if these bytes, which are those of all pages, are any.

@@ -19,6 +19,7 @@ use crate::{
     id::{BlobId, NoteId, PackId},
     index::{
         builder::IndexBuilder,
+        cached,
         set::{IndexSet, Run},
         table::PackRow,
     },
@@ -537,6 +538,9 @@ impl Shared {
         let run = builder.finish(self.repository.keys(), self.repository.runtime())?;
         let name = ObjectName::new(Place::Index, run.id);
         put_hashed(self.repository.store(), &name, &run.bytes)?;
+        if let Some(cache) = self.repository.cache().filter(|cache| cache.keeps_objects()) {
+            cached::keep(cache, self.repository.keys(), &run);
+        }
         lock(&self.stored).runs.push((name, run.bytes.len() as u64));
         Ok(name)
     }
