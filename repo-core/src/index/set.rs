@@ -210,6 +210,11 @@ impl IndexSet {
         self.copies(kind, id).next()
     }
 
+    /// What was looked at need not stay in memory, as far as it is in files.
+    pub fn release(&self) {
+        self.runs.iter().for_each(|run| run.table.release());
+    }
+
     /// The runs with their numbers, in the order in which a blob is looked for best.
     pub fn runs_by_nearness(&self) -> impl Iterator<Item = (usize, &Run)> {
         let last = self.last.load(Ordering::Relaxed);

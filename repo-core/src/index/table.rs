@@ -315,8 +315,8 @@ impl<B: TableBytes> Table<B> {
         self.bytes.release();
     }
 
-    /// Called with every row of a walk: lets go of what is behind now and then.
-    fn walked(&self, row: u32) {
+    /// Called with every row of a walk in their order: lets go of what is behind now and then.
+    pub fn walked(&self, row: u32) {
         if row % WALK_ROWS == WALK_ROWS - 1 {
             self.release();
         }

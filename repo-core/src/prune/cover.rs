@@ -30,6 +30,7 @@ pub(super) fn uncovered(live: &Live, index: &IndexSet, counts: &HashSet<PackId>)
         for kind in BlobKind::ALL {
             for row in (0..run.table.counts().blobs(kind)).filter(|row| live.has(number, kind, *row)) {
                 let Some((prefix, location)) = run.table.blob(kind, row) else { continue };
+                run.table.walked(row);
                 let frame = run.table.frame(location.frame);
                 if frame.is_some_and(|(frame, _)| packs.get(frame.pack as usize) == Some(&true)) {
                     continue;

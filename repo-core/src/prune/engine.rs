@@ -324,7 +324,9 @@ impl<'a> Engine<'a> {
     /// Takes in what these trees need.
     pub(super) fn walk(&self, live: &Live, trees: impl IntoIterator<Item = BlobId>) -> Result<()> {
         let reader = BlobReader::new(Arc::clone(self.repository), Arc::clone(&self.index), TREE_CACHE_BYTES);
-        live.add_trees(&reader, trees, self.threads, self.cancel)
+        let walked = live.add_trees(&reader, trees, self.threads, self.cancel);
+        self.index.release();
+        walked
     }
 
     fn passed_over(&self) -> &'a BTreeSet<SnapshotId> {

@@ -168,6 +168,7 @@ impl<'a> Blobs<'a> {
                         let frame = place.ordinal as usize;
                         copies.push(Copy { pack: *pack, frame, length_bytes: location.length_bytes });
                     }
+                    run.table.walked(*row);
                     *row += 1;
                     *next = run.table.blob(self.kind, *row).map(|(prefix, _)| prefix);
                 }
