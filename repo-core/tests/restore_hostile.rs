@@ -488,3 +488,14 @@ fn without_root() {
         .collect();
     assert!(unexpected.is_empty(), "{unexpected:#?}");
 }
+
+/// All of this file once more in a process that cannot have more memory than so.
+#[test]
+#[cfg(target_os = "linux")]
+fn again_within_192_mib() {
+    let name = "again_within_192_mib";
+    let this = std::env::current_exe().unwrap();
+    let script = "ulimit -d 196608 && exec \"$0\" --test-threads 1 --skip \"$1\"";
+    let output = std::process::Command::new("sh").args(["-c", script]).arg(this).arg(name).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+}
