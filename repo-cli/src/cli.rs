@@ -7,7 +7,7 @@ use clap::{ArgAction, Args, Parser, Subcommand};
 use crate::commands::{
     backup::BackupArgs, cache::CacheArgs, cat::CatArgs, check::CheckArgs, completions::CompletionsArgs, copy::CopyArgs,
     doctor::DoctorArgs, dump::DumpArgs, forget::ForgetArgs, info::InfoArgs, init::InitArgs, key::KeyArgs, ls::LsArgs,
-    man::ManArgs, prune::PruneArgs, repair::RepairArgs, restore::RestoreArgs, rewrite::RewriteArgs,
+    man::ManArgs, prices::PricesArgs, prune::PruneArgs, repair::RepairArgs, restore::RestoreArgs, rewrite::RewriteArgs,
     snapshots::SnapshotsArgs, stats::StatsArgs, status::StatusArgs, tag::TagArgs, unlock::UnlockArgs,
     version::VersionArgs,
 };
@@ -18,7 +18,7 @@ Exit codes:
   0 done · 1 failed · 2 called wrongly · 3 done but for some items
   10 no repository · 11 somebody else is at work · 12 wrong password · 13 damage found
   14 no space left · 15 made by a newer version · 16 refused, since it would do harm
-  17 not permitted · 130 interrupted
+  17 not permitted · 18 credentials expired · 19 over the budget · 130 interrupted
 Any other code means that it failed.
 
 Every flag that names the repository or a password has a variable: COFFER_REPOSITORY,
@@ -63,6 +63,7 @@ pub(crate) enum Command {
     Cat(CatArgs),
     Cache(CacheArgs),
     Key(KeyArgs),
+    Prices(PricesArgs),
     Unlock(UnlockArgs),
     Version(VersionArgs),
     #[command(hide = true)]
@@ -118,6 +119,14 @@ pub(crate) struct Global {
     /// Believe anybody to be the store. Whoever is between can then change all that is sent
     #[arg(long, global = true)]
     pub(crate) insecure_tls: bool,
+
+    /// End before a request that would be one more than so many
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) max_requests: Option<u64>,
+
+    /// End before a request by which the run would cost more, as far as the table of "coffer prices" tells
+    #[arg(long, global = true, value_name = "AMOUNT")]
+    pub(crate) max_cost: Option<f64>,
 
     /// How hard to compress: off, fastest, auto, better, max, or a level of zstd
     #[arg(long, global = true, value_name = "LEVEL")]

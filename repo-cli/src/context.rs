@@ -25,6 +25,7 @@ use crate::{
     embedded,
     environment::Environment,
     location::Address,
+    metering::Meters,
     output::Output,
     password::PasswordSource,
     report::{Failure, Result},
@@ -44,6 +45,8 @@ pub(crate) struct Context {
     pub(crate) progress_fps: Option<f64>,
     /// Where repositories have their local caches.
     pub(crate) caches: Caches,
+    /// What is asked of stores, and how much may be.
+    pub(crate) meters: Meters,
 }
 
 /// An opened repository, as it is handed to the engines.
@@ -156,7 +159,7 @@ impl Context {
 
     /// The store in which the repository is or is to be; nothing is asked of it.
     fn store(&self, access: &Access) -> Result<Arc<dyn Store>> {
-        stores::open(&access.address, &access.settings, &self.output, &self.cancel)
+        stores::open(&access.address, &access.settings, &self.meters, &self.output, &self.cancel)
     }
 
     /// A short look at whether the store of a new repository keeps what coffer relies on.

@@ -16,8 +16,10 @@ mod environment;
 mod from;
 mod json;
 mod location;
+mod metering;
 mod output;
 mod password;
+mod prices;
 mod progress;
 mod report;
 mod settings;
@@ -54,6 +56,7 @@ fn run(cli: Cli, environment: Environment, output: &Arc<Output>) -> Result<Endin
         .map_err(|error| Failure::new(format!("cannot listen to signals: {}", report::plain(error))))?;
     let progress_fps = settings::progress_fps(&environment)?;
     let caches = caches::Caches::resolve(&cli.global, &environment)?;
+    let meters = metering::Meters::resolve(&cli.global)?;
     let context = Context {
         global: cli.global,
         environment,
@@ -62,6 +65,7 @@ fn run(cli: Cli, environment: Environment, output: &Arc<Output>) -> Result<Endin
         questions,
         progress_fps,
         caches,
+        meters,
     };
     let context = &context;
     let result = match cli.command {
@@ -86,11 +90,13 @@ fn run(cli: Cli, environment: Environment, output: &Arc<Output>) -> Result<Endin
         Command::Cat(args) => args.run(context),
         Command::Cache(args) => args.run(context),
         Command::Key(args) => args.run(context),
+        Command::Prices(args) => args.run(context),
         Command::Version(args) => args.run(context),
         Command::Completions(args) => args.run(context),
         Command::Man(args) => args.run(context),
     };
     context.caches.finish(output);
+    context.meters.report(output);
     result
 }
 

@@ -33,6 +33,8 @@ pub(crate) enum Code {
     /// The store does not permit it, or cannot do it.
     Denied = 17,
     CredentialsExpired = 18,
+    /// It would take more than was allowed.
+    OverBudget = 19,
     Interrupted = 130,
     /// Nobody reads what is written any more; what a shell shows for a program ended by SIGPIPE.
     ClosedOutput = 141,
@@ -55,6 +57,7 @@ impl Code {
             Self::Refused => "refused",
             Self::Denied => "denied",
             Self::CredentialsExpired => "credentials_expired",
+            Self::OverBudget => "over_budget",
             Self::Interrupted => "interrupted",
             Self::ClosedOutput => "closed_output",
         }
@@ -176,6 +179,7 @@ fn code_of(error: &Error) -> Code {
             StoreErrorKind::NoSpace => Code::NoSpace,
             StoreErrorKind::Denied => Code::Denied,
             StoreErrorKind::Refresh => Code::CredentialsExpired,
+            StoreErrorKind::OverBudget => Code::OverBudget,
             StoreErrorKind::Damage | StoreErrorKind::NotFound => Code::Damage,
             StoreErrorKind::Retry | StoreErrorKind::Exists | StoreErrorKind::Permanent => Code::Fatal,
         },
@@ -215,6 +219,9 @@ fn hint_of(error: &Error) -> Option<&'static str> {
                 "check that this user may write there, and that the disk is not mounted read-only"
             }
             StoreErrorKind::Refresh => "renew the credentials and run it again",
+            StoreErrorKind::OverBudget => {
+                "what was done until then is not lost; run it again with a higher --max-requests or --max-cost"
+            }
             StoreErrorKind::Retry => "the store is out of reach or overloaded; run it again later",
             StoreErrorKind::Damage | StoreErrorKind::NotFound => {
                 "\"coffer check\" tells what else is concerned and what to do"

@@ -20,6 +20,8 @@ pub enum StoreErrorKind {
     NoSpace,
     /// The store does not permit it: read-only, access denied, append-only.
     Denied,
+    /// It would go beyond what the user allowed: too many requests, or too high costs.
+    OverBudget,
     /// Anything else that trying again will not mend.
     Permanent,
     /// What came back cannot be what was asked for (short, long, not the object).

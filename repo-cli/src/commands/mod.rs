@@ -14,6 +14,7 @@ pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod ls;
 pub(crate) mod man;
+pub(crate) mod prices;
 pub(crate) mod prune;
 pub(crate) mod repair;
 pub(crate) mod restore;

@@ -41,6 +41,7 @@ fn samples() -> Vec<Error> {
         Kind::Exists,
         Kind::NoSpace,
         Kind::Denied,
+        Kind::OverBudget,
         Kind::Permanent,
         Kind::Damage,
     ];
@@ -91,6 +92,7 @@ const fn meaning(code: Code) -> &'static str {
         Code::Refused => "it would do harm that was hardly meant",
         Code::Denied => "the store does not permit it, or cannot do it",
         Code::CredentialsExpired => "the store's credentials have expired",
+        Code::OverBudget => "it would take more requests, or cost more, than was allowed",
         Code::Interrupted => "a signal ended it",
         Code::ClosedOutput => "nobody reads its output any more",
     }
@@ -110,6 +112,7 @@ const CODES: &[Code] = &[
     Code::Refused,
     Code::Denied,
     Code::CredentialsExpired,
+    Code::OverBudget,
     Code::Interrupted,
     Code::ClosedOutput,
 ];

@@ -22,6 +22,7 @@ use crate::{
     cli::Global,
     environment::{Environment, Variable},
     location::Address,
+    metering::Meters,
     output::{Output, locked},
     report::{Failure, Result, plain},
     settings,
@@ -98,11 +99,14 @@ fn read(what: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
 pub(crate) fn open(
     address: &Address,
     settings: &StoreSettings,
+    meters: &Meters,
     output: &Arc<Output>,
     cancel: &Cancel,
 ) -> Result<Arc<dyn Store>> {
     let store: Box<dyn Store> = match address {
-        Address::Local(path) => return Ok(Arc::new(LocalStore::new(path))),
+        Address::Local(path) => {
+            return Ok(meters.watch(Box::new(LocalStore::new(path)), false, &settings.environment)?);
+        }
         #[cfg(feature = "rest")]
         Address::Rest(address) => Box::new(rest::open(address, settings)?),
         #[cfg(not(feature = "rest"))]
@@ -111,6 +115,7 @@ pub(crate) fn open(
         Address::B2(_) => return Err(left_out("b2")),
         Address::Sftp(_) => return Err(left_out("sftp")),
     };
+    let store = meters.watch(store, true, &settings.environment)?;
     let policy = RetryPolicy { first_contact: FIRST_CONTACT, ..RetryPolicy::default() };
     let (output, last) = (Arc::clone(output), Mutex::new(None::<Instant>));
     let notify = move |notice: &RetryNotice<'_>| {

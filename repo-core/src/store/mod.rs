@@ -10,6 +10,7 @@ use crate::{
     time::Timestamp,
 };
 
+pub mod budget;
 pub mod count;
 pub mod local;
 pub mod memory;
