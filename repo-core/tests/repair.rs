@@ -294,6 +294,23 @@ fn any_operation_may_fail() {
     }
 }
 
+/// A disk gives neither a run nor a pack today: the run is not thrown away, which may be all that is known of the pack.
+#[test]
+fn what_cannot_be_read_today_is_not_forgotten() {
+    let (whole, held) = filled();
+    let measured = Arc::new(FaultStore::new(whole.fork()));
+    mend(&try_open(measured.clone()).unwrap(), true).unwrap();
+    let bad = Fault::FailBefore(StoreErrorKind::Permanent);
+    for first in 0..measured.operations() {
+        for second in first + 1..measured.operations() + 4 {
+            let store = whole.fork();
+            let faulty = FaultStore::new(store.clone()).at(first, bad.clone()).at(second, bad.clone());
+            let _ = try_open(Arc::new(faulty)).and_then(|repository| mend(&repository, false));
+            assert!(readable(&store, &held).values().all(|ok| *ok), "operations {first} and {second}");
+        }
+    }
+}
+
 fn readable(store: &MemoryStore, held: &[(SnapshotId, Thing)]) -> BTreeMap<SnapshotId, bool> {
     let index =
         repo_core::index::set::IndexSet::load(store, open(store.clone()).keys(), Some(&mut Vec::new())).unwrap();

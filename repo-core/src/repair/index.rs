@@ -253,7 +253,11 @@ impl Plan {
                 delete.push(run.name);
             }
         }
-        delete.extend(runs.damaged.iter().map(|(name, _)| *name));
+        // A run that a disk does not give today may be all that is known of a pack that it does not give either.
+        let in_the_dark = report.packs_unreadable.keys().any(|pack| !said.contains_key(pack));
+        let may_come_back = |error: &Error| error.store_kind() == Some(StoreErrorKind::Permanent);
+        let lost = runs.damaged.iter().filter(|(_, error)| !(in_the_dark && may_come_back(error)));
+        delete.extend(lost.map(|(name, _)| *name));
         // Whoever deletes a run has put one that names the same, whatever other runs name it today.
         summaries.retain(|pack, _| replaced.contains(pack) || !right.contains(pack));
         report.packs_found = summaries.keys().filter(|pack| !said.contains_key(pack)).copied().collect();

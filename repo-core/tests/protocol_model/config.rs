@@ -11,6 +11,8 @@ pub(crate) enum Task {
     Store(Bits),
     /// A new body for the same tree as the one this process has committed last, or the first body there is. Has no blobs of its own.
     Edit,
+    /// The same, which counts on the claim of its original where it may.
+    Lean,
     /// Forgets the body before the last edit.
     ForgetOld,
     /// Forgets bodies that were there from the beginning.
@@ -27,6 +29,8 @@ pub(crate) enum Task {
 pub(crate) enum Mutation {
     WriterChecksNothing,
     EditorChecksNothing,
+    LeanerLooksForNoMarks,
+    LeanerLooksForNoBasis,
     WriterListsNoMarks,
     WriterListsPacksBeforeMarks,
     WriterBelievesAFreshIndex,

@@ -98,7 +98,7 @@ fn room(task: Task, rescues: u32) -> [u32; KINDS] {
     match task {
         Task::Backup(_) => [1 + rescues, 1 + rescues, 2, 2, 0, 0],
         Task::Store(_) => [1, 1, 0, 0, 0, 0],
-        Task::Edit => [rescues, rescues, 2, 2, 0, 0],
+        Task::Edit | Task::Lean => [rescues, rescues, 2, 2, 0, 0],
         Task::Prune => [1 + rescues, 2 + rescues, 0, 0, 1, 0],
         Task::Expire => [0, 0, 0, 0, 0, 1],
         Task::AdoptNotes => [0, 0, 0, 0, 0, 2],

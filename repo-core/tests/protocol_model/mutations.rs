@@ -5,14 +5,14 @@ use crate::{
         Config,
         Mutation::{
             AdopterDeletesNotesOfBackups, AdopterPutsNoNotes, EditorChecksNothing, ExpirerDeletesNotesFirst,
-            ExpirerListsNoSeals, ForgetterLooksForNoNotes, ForgetterSealsNothingAgain, Impatience, NoWait,
-            PrunerChecksByTheOldListing, PrunerCountsItsVictims, PrunerDeletesMarksBeforePacks,
-            PrunerDeletesPacksBeforeTheIndex, PrunerDeletesRunsBeforePuttingNewOnes, PrunerDropsEntriesOfPacksItMissed,
-            PrunerIgnoresMarks, PrunerListsRootsOnce, PrunerPassesOverWhatIsUnindexed, WriterBelievesAFreshIndex,
-            WriterChecksNothing, WriterListsNoMarks, WriterListsNoPacks, WriterListsPacksBeforeMarks,
-            WriterLooksForNoBody, WriterLooksForNoNotes,
+            ExpirerListsNoSeals, ForgetterLooksForNoNotes, ForgetterSealsNothingAgain, Impatience,
+            LeanerLooksForNoBasis, LeanerLooksForNoMarks, NoWait, PrunerChecksByTheOldListing, PrunerCountsItsVictims,
+            PrunerDeletesMarksBeforePacks, PrunerDeletesPacksBeforeTheIndex, PrunerDeletesRunsBeforePuttingNewOnes,
+            PrunerDropsEntriesOfPacksItMissed, PrunerIgnoresMarks, PrunerListsRootsOnce,
+            PrunerPassesOverWhatIsUnindexed, WriterBelievesAFreshIndex, WriterChecksNothing, WriterListsNoMarks,
+            WriterListsNoPacks, WriterListsPacksBeforeMarks, WriterLooksForNoBody, WriterLooksForNoNotes,
         },
-        Task::{AdoptNotes, Backup, Edit, Expire, Forget, ForgetOld, Prune, Store},
+        Task::{AdoptNotes, Backup, Edit, Expire, Forget, ForgetOld, Lean, Prune, Store},
         Wait,
     },
     process::event::PRUNER_GAVE_UP,
@@ -77,6 +77,11 @@ fn writers() {
         caught(writer_pruner(), mutation);
     }
     caught(edits(2), EditorChecksNothing);
+    let leaning: &[_] = &[Lean, ForgetOld, Lean, ForgetOld];
+    let config = Config::new("2 edits that lean, pruner; bodies in pages", &[leaning, &[Prune]]);
+    caught(Config { torn: &[Kind::Bodies], ..config }, LeanerLooksForNoMarks);
+    let config = Config::new("edit that leans, forgetter, pruner", &[&[Lean], &[Forget(1)], &[Prune]]);
+    caught(config, LeanerLooksForNoBasis);
 }
 
 #[test]

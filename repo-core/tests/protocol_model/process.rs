@@ -21,6 +21,7 @@ pub(crate) mod event {
     pub(crate) const DISTURBED: u16 = 512;
     pub(crate) const PRUNER_GAVE_UP: u16 = 1024;
     pub(crate) const PASSED_OVER: u16 = 2048;
+    pub(crate) const LEANED: u16 = 4096;
 }
 
 /// Why an operation is done, for the trace; and the objects it is about.
@@ -59,6 +60,8 @@ pub(crate) struct WriterRun {
     pub(crate) needs: Bits,
     /// It has no blobs of its own.
     pub(crate) edits: bool,
+    /// The body whose claim it leans on, as long as it does.
+    pub(crate) leans: Option<u8>,
     /// It is killed before it claims.
     pub(crate) dies: bool,
     /// Runs it has read in W1, as long as it may merge them.
@@ -135,6 +138,9 @@ impl Process {
             Some(Task::Backup(needs)) => Job::Writer(WriterRun { needs, ..WriterRun::default() }),
             Some(Task::Store(needs)) => Job::Writer(WriterRun { needs, dies: true, ..WriterRun::default() }),
             Some(Task::Edit) => Job::Writer(WriterRun { edits: true, ..WriterRun::default() }),
+            Some(Task::Lean) => {
+                Job::Writer(WriterRun { edits: true, leans: Some(self.committed), ..WriterRun::default() })
+            }
             Some(Task::ForgetOld) => forgetter(bit(self.old)),
             Some(Task::Forget(bodies)) => forgetter(bodies),
             Some(Task::Prune) => Job::Pruner(PrunerRun::default()),

@@ -3,11 +3,11 @@
 use crate::{
     config::{
         Config,
-        Task::{AdoptNotes, Backup, Edit, Expire, Forget, ForgetOld, Prune},
+        Task::{AdoptNotes, Backup, Edit, Expire, Forget, ForgetOld, Lean, Prune},
     },
     process::event::{
-        ADOPTED, CLAIMED_TWICE, COMMITTED, DISTURBED, EXPIRED, FORGOTTEN, MISSED, PASSED_OVER, PRUNED, PRUNER_GAVE_UP,
-        PRUNER_RESCUED, WRITER_RESCUED,
+        ADOPTED, CLAIMED_TWICE, COMMITTED, DISTURBED, EXPIRED, FORGOTTEN, LEANED, MISSED, PASSED_OVER, PRUNED,
+        PRUNER_GAVE_UP, PRUNER_RESCUED, WRITER_RESCUED,
     },
     search::safe,
     world::{Bits, Kind},
@@ -55,6 +55,11 @@ fn edits() {
     let config = Config::new("2 edits, pruner; bodies in pages", &[edits, &[Prune]]);
     let happens = COMMITTED | FORGOTTEN | WRITER_RESCUED | PRUNED | PRUNER_RESCUED;
     safe(Config { torn: &[Kind::Bodies], cleans_up: true, happens, ..config });
+    let leaning: &[_] = &[Lean, ForgetOld, Lean, ForgetOld];
+    let config = Config::new("2 edits that lean, pruner; bodies in pages", &[leaning, &[Prune]]);
+    safe(Config { torn: &[Kind::Bodies], cleans_up: true, happens: happens | LEANED, ..config });
+    let config = Config::new("edit that leans, forgetter, pruner", &[&[Lean], &[Forget(1)], &[Prune]]);
+    safe(Config { cleans_up: true, happens: COMMITTED | LEANED | FORGOTTEN | PRUNED, ..config });
 }
 
 #[test]

@@ -86,8 +86,29 @@ impl Steps<'_> {
             Step::ListMarks => {
                 for marks in self.list(Kind::Marks, true, same) {
                     let mut run = run.clone();
-                    run.answer(Answer::Marks(Slot::set(world.about(Kind::Marks, marks))));
+                    let blind = run.leans.is_some() && self.has(Mutation::LeanerLooksForNoMarks);
+                    if marks != 0 && !blind {
+                        // Everything is looked through.
+                        run.leans = None;
+                    }
+                    let condemned = if blind { 0 } else { world.about(Kind::Marks, marks) };
+                    run.answer(Answer::Marks(Slot::set(condemned)));
                     self.write_on(("W5 lists the marks", marks), world, self.process.clone(), run);
+                }
+            }
+            Step::ListPacks if run.leans.is_some() => {
+                let basis = run.leans.take().unwrap_or_default();
+                let unseen = self.has(Mutation::LeanerLooksForNoBasis);
+                for is_there in if unseen { &[true][..] } else { world.find(Kind::Bodies, basis) } {
+                    if !is_there {
+                        self.stop(("W5a misses its original", bit(basis)), world, process.clone());
+                        continue;
+                    }
+                    self.events |= event::LEANED;
+                    let mut run = run.clone();
+                    let needed = run.machine.needed().clone();
+                    run.answer(Answer::Packs(needed));
+                    self.write_on(("W5a looks for its original", bit(basis)), world, process.clone(), run);
                 }
             }
             Step::ListPacks if unchecked || self.has(Mutation::WriterListsNoPacks) => {
