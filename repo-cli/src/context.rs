@@ -175,9 +175,19 @@ impl Context {
         }
     }
 
-    /// A reader of all blobs of a repository.
+    /// A reader of all blobs of a repository, as far as the index can be read.
     pub(crate) fn reader(&self, repository: &Opened) -> Result<BlobReader> {
-        let index = repository.load_index(None)?;
+        let mut unread = Vec::new();
+        let index = repository.load_index(Some(&mut unread))?;
+        for error in &unread {
+            let way_out = if error.is_newer() {
+                "use the version of coffer that wrote it, or a newer one"
+            } else {
+                "\"coffer repair index\" makes it anew"
+            };
+            let so = "what only this part of the index names cannot be found";
+            self.output.warning(&format!("{}; {so}; {way_out}", error.chain()));
+        }
         self.cancel.check()?;
         Ok(BlobReader::new(Arc::clone(repository), Arc::new(index), CACHE_BYTES))
     }

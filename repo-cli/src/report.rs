@@ -183,12 +183,12 @@ fn code_of(error: &Error) -> Code {
             StoreErrorKind::Damage | StoreErrorKind::NotFound => Code::Damage,
             StoreErrorKind::Retry | StoreErrorKind::Exists | StoreErrorKind::Permanent => Code::Fatal,
         },
-        Error::Damaged(_) | Error::MissingBlob { .. } => Code::Damage,
+        Error::Damaged(_) | Error::MissingBlob { .. } | Error::Unreadable(_) => Code::Damage,
         Error::NoRepository { .. } => Code::NoRepository,
         Error::WrongPassword { .. } => Code::WrongPassword,
         Error::NewerFormat { .. } | Error::NewerExtension { .. } => Code::NewerFormat,
         Error::Refused(_) => Code::Refused,
-        Error::PrunedAway => Code::Busy,
+        Error::PrunedAway | Error::Vanished { .. } => Code::Busy,
         Error::Cancelled => Code::Interrupted,
         Error::Io { source, .. }
             if matches!(source.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) =>
@@ -212,7 +212,11 @@ fn hint_of(error: &Error) -> Option<&'static str> {
         Error::Ambiguous { .. } => "give more digits of the id",
         Error::NoSuchPath { .. } => "\"coffer ls SNAPSHOT\" lists what is in it",
         Error::MissingBlob { .. } | Error::Damaged(_) => "\"coffer check\" tells what else is concerned and what to do",
+        Error::Unreadable(_) => {
+            "run the backup again, which stores anew what is still at the source, and then this; \"coffer check\" tells what is lost"
+        }
         Error::PrunedAway => "run it again",
+        Error::Vanished { .. } => "run it again; if that happens while nobody prunes, test the store",
         Error::Store(error) => match error.kind {
             StoreErrorKind::NoSpace => "free some space where the repository is, and run it again",
             StoreErrorKind::Denied => {

@@ -52,6 +52,61 @@ fn an_index_that_is_lost_is_made_anew() {
     sandbox.assert_restores();
 }
 
+/// One part of the index is damaged: what the others name is read, and what is missing is told of.
+#[test]
+fn what_a_damaged_part_of_the_index_does_not_concern_is_read() {
+    let sandbox = Sandbox::with_repository();
+    for number in 0..30 {
+        sandbox.write(&format!("src/many/{number}"), &format!("file {number}\n"));
+    }
+    sandbox.coffer(&["backup", "src"]).assert().success();
+    let first = objects(&sandbox, "index");
+    let old = sandbox.json(&["snapshots"])[0]["id"].as_str().unwrap().to_owned();
+    sandbox.write("src/late.txt", "late\n");
+    sandbox.coffer(&["backup", "src"]).assert().success();
+    let runs = objects(&sandbox, "index");
+    let late = runs.iter().find(|run| !first.contains(run)).unwrap();
+    assert_eq!(runs.len(), 2, "the larger run is not merged");
+    damage(late);
+    let run = late.file_name().unwrap().to_str().unwrap();
+    for arguments in
+        [&["ls", &old][..], &["restore", &old, "--target", "out"], &["dump", &old, "src/a.txt"], &["stats", &old]]
+    {
+        let told = stderr(&sandbox.coffer(arguments).assert().success());
+        assert!(
+            told.contains(&format!("index/{run}")) && told.contains("coffer repair index"),
+            "{arguments:?}: {told}"
+        );
+    }
+    std::fs::remove_file(sandbox.path("src/late.txt")).unwrap();
+    common::assert_same(&sandbox.path("src"), &sandbox.path("out/src"));
+    // The directories of the newest one are what is missing.
+    let told = stderr(&sandbox.coffer(&["restore", "latest", "--target", "out2"]).assert().code(13));
+    assert!(told.contains("is in no index") && told.contains("coffer repair index"), "{told}");
+    sandbox.coffer(&["ls", "latest"]).assert().code(13);
+    sandbox.coffer(&["repair", "index"]).assert().success();
+    sandbox.write("src/late.txt", "late\n");
+    sandbox.assert_restores();
+}
+
+/// Tags for a snapshot that is damaged, when check has had its packs taken out of use.
+#[test]
+fn what_cannot_be_edited_for_being_damaged_is_not_blamed_on_a_prune() {
+    let sandbox = Sandbox::with_snapshot();
+    let packs = objects(&sandbox, "data");
+    packs.iter().for_each(damage);
+    for pack in &packs {
+        let id = pack.file_name().unwrap().to_str().unwrap();
+        sandbox.coffer(&["repair", "packs", id]).assert().success();
+    }
+    let told = stderr(&sandbox.coffer(&["tag", "--add", "x"]).assert().code(13));
+    assert!(told.contains("out of use") && told.contains("run the backup again"), "{told}");
+    assert!(!told.contains("pruned"), "{told}");
+    sandbox.coffer(&["backup", "src"]).assert().success();
+    sandbox.coffer(&["tag", "--add", "x"]).assert().success();
+    sandbox.assert_restores();
+}
+
 #[test]
 fn a_pack_that_is_gone_is_stored_again() {
     let sandbox = Sandbox::with_repository();

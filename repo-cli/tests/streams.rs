@@ -114,6 +114,36 @@ fn interrupted_while_waiting_for_input() {
 }
 
 #[test]
+fn what_was_killed_is_told_by_status_and_taken_up_by_the_next_backup() {
+    let sandbox = Sandbox::with_repository();
+    let mut child = start(&sandbox, &["backup", "--stdin", "--json"]);
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(&vec![7; 3_000_000]).unwrap();
+    wait_for_bytes(&mut child);
+    let process = child.id();
+    let session = |state: &str| {
+        let value = sandbox.json(&["status"]);
+        let sessions = value["sessions"].as_array().unwrap();
+        assert_eq!(sessions.len(), 1, "{value}");
+        let seen = (&sessions[0]["operation"], &sessions[0]["process"], &sessions[0]["state"]);
+        assert_eq!(seen, (&"backup".into(), &process.into(), &state.into()), "{value}");
+    };
+    session("working");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    drop(stdin);
+    session("left_behind");
+    let text = stdout(&sandbox.coffer(&["status"]).assert().success());
+    assert!(text.contains("was killed") && text.contains("locks nobody out"), "{text}");
+    // It is in nobody's way, and the next backup removes its note.
+    sandbox.coffer(&["check"]).assert().success();
+    sandbox.coffer(&["backup", "src"]).assert().success();
+    let text = stdout(&sandbox.coffer(&["status"]).assert().success());
+    assert!(text.contains("nobody is at work"), "{text}");
+    sandbox.assert_restores();
+}
+
+#[test]
 fn interrupted_while_reading_files() {
     let sandbox = Sandbox::with_snapshot();
     let mut seed = 1_u64;

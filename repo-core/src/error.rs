@@ -171,6 +171,20 @@ pub enum Error {
     #[error("the repository is being pruned while this snapshot was made, and data it needs is gone; run again")]
     PrunedAway,
 
+    /// What this session had stored, and not claimed yet, is gone. Only somebody who prunes at the same moment can have deleted it, or
+    /// the store does not keep what it confirms.
+    #[error(
+        "{object} was stored a moment ago and is gone: it was pruned at the same time, or the store does not keep what it confirms"
+    )]
+    Vanished {
+        /// One of the packs, as place and name.
+        object: String,
+    },
+
+    /// What a snapshot needs lies in packs that are condemned, by a prune or as damaged, and cannot be stored again.
+    #[error("part of what the snapshot needs is in packs that are out of use, and cannot be read any more")]
+    Unreadable(#[source] Box<Self>),
+
     /// What was asked for cannot be: the text says why, and what would work.
     #[error("{0}")]
     Invalid(String),
@@ -202,7 +216,7 @@ impl Error {
     #[must_use]
     pub fn is_damage(&self) -> bool {
         match self {
-            Self::Damaged(_) | Self::MissingBlob { .. } => true,
+            Self::Damaged(_) | Self::MissingBlob { .. } | Self::Unreadable(_) => true,
             Self::Store(error) => matches!(error.kind, StoreErrorKind::NotFound | StoreErrorKind::Damage),
             _ => false,
         }
@@ -212,6 +226,12 @@ impl Error {
     #[must_use]
     pub const fn is_newer(&self) -> bool {
         matches!(self, Self::NewerFormat { .. } | Self::NewerExtension { .. })
+    }
+
+    /// Whether what a snapshot counts on, or was just made of, is gone before it was claimed. A new attempt stores it anew.
+    #[must_use]
+    pub const fn is_pruned_away(&self) -> bool {
+        matches!(self, Self::PrunedAway | Self::Vanished { .. } | Self::Unreadable(_))
     }
 
     /// The message with its causes, in one line.

@@ -1,11 +1,11 @@
 //! The same work on many items, by several threads.
 
 use std::sync::{
-    Mutex, PoisonError,
+    Condvar, Mutex, MutexGuard, PoisonError,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Does `work` on every item, with no more than so many threads, which take the items in their order. After a failure no further item
 /// is begun.
@@ -53,10 +53,111 @@ pub fn for_each_with<T: Sync, S>(
     failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
 }
 
+/// The same work on items that lead to further items, such as the pages of a tree. Whichever was found last is taken first, so that few
+/// are waiting and neighbours come one after the other. Each of so many threads has something of its own. After a failure no further item
+/// is begun.
+///
+/// # Errors
+/// The first failure.
+pub fn for_each_found<T: Send, S>(
+    first: Vec<T>,
+    threads: usize,
+    begin: impl Fn() -> S + Sync,
+    work: impl Fn(&mut S, T, &mut Vec<T>) -> Result<()> + Sync,
+) -> Result<()> {
+    let heap = Heap { state: Mutex::new(HeapState { items: first, busy: 0, failure: None }), wake: Condvar::new() };
+    let run = || {
+        let (mut own, mut found) = (begin(), Vec::new());
+        while let Some(item) = heap.take() {
+            let taken = Taken(&heap);
+            let result = work(&mut own, item, &mut found);
+            let mut state = heap.lock();
+            state.items.append(&mut found);
+            if let Err(error) = result {
+                state.failure.get_or_insert(error);
+            }
+            drop(state);
+            drop(taken);
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 1..threads {
+            scope.spawn(run);
+        }
+        run();
+    });
+    heap.state.into_inner().unwrap_or_else(PoisonError::into_inner).failure.map_or(Ok(()), Err)
+}
+
+struct Heap<T> {
+    state: Mutex<HeapState<T>>,
+    wake: Condvar,
+}
+
+struct HeapState<T> {
+    items: Vec<T>,
+    /// Threads that work on an item, and may find further ones.
+    busy: usize,
+    failure: Option<Error>,
+}
+
+impl<T> Heap<T> {
+    fn lock(&self) -> MutexGuard<'_, HeapState<T>> {
+        // A panic in a thread is passed on by the scope.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next item; waits while others may find one.
+    fn take(&self) -> Option<T> {
+        let mut state = self.lock();
+        while state.failure.is_none() {
+            if let Some(item) = state.items.pop() {
+                state.busy += 1;
+                return Some(item);
+            }
+            if state.busy == 0 {
+                break;
+            }
+            state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+        None
+    }
+}
+
+/// Counts a thread as idle again when dropped, whatever happened.
+struct Taken<'a, T>(&'a Heap<T>);
+
+impl<T> Drop for Taken<'_, T> {
+    fn drop(&mut self) {
+        self.0.lock().busy -= 1;
+        self.0.wake.notify_all();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Error;
+
+    /// Numbers that lead to smaller ones, each of which is come by in one way only.
+    #[test]
+    fn everything_that_is_found_is_done_once() {
+        for threads in 0..5 {
+            let done: Vec<_> = (0..1000).map(|_| AtomicUsize::new(0)).collect();
+            let work = |sum: &mut usize, item: usize, found: &mut Vec<usize>| {
+                *sum += done[item].fetch_add(1, Ordering::Relaxed);
+                found.extend((2 * item..2 * item + 2).filter(|below| *below > 1 && *below < done.len()));
+                Ok(())
+            };
+            for_each_found(vec![0, 1], threads, || 0, work).unwrap();
+            assert!(done.iter().all(|count| count.load(Ordering::Relaxed) == 1));
+            let fails = |(): &mut (), item: u32, found: &mut Vec<u32>| {
+                found.extend([item + 1, item + 1]);
+                if item == 20 { Err(Error::Cancelled) } else { Ok(()) }
+            };
+            assert!(matches!(for_each_found(vec![0], threads, || (), fails), Err(Error::Cancelled)));
+        }
+        for_each_found(Vec::<u8>::new(), 2, || (), |(), _, _| unreachable!()).unwrap();
+    }
 
     #[test]
     fn every_item_once() {

@@ -6,17 +6,19 @@ mod common;
 use std::{collections::BTreeMap, sync::Arc};
 
 use common::{
-    bench::{GONE, back_up_model, init, names, open, snapshots, try_open},
+    bench::{GONE, back_up_model, index, init, names, open, snapshots, try_open},
     beside::Shared,
     model::{Kind, Seen, Thing},
     prune_stage::{assert_sound, forget_one, note, pruned, run_prune, thorough, version},
 };
 use repo_core::{
+    blob::BlobKind,
     crypto::keys::ObjectKind,
-    edit::{Changes, EditOptions, EditReport, Exclude, Outcome, TagChange, edit},
+    edit::{Changes, Edit, EditOptions, EditReport, Exclude, Outcome, TagChange, edit},
     error::{Error, Result, StoreErrorKind},
     id::SnapshotId,
     progress::{Cancel, Silent},
+    repair,
     repository::{Repository, commit::Seal, reader::BlobReader},
     snapshot::{Listing, Protection, Snapshot},
     source::exclude::ExcludeRules,
@@ -467,4 +469,41 @@ fn few_operations_for_a_tag() {
     run(&repository, &add("x")).unwrap();
     let used = counting.operations() - before;
     assert!(used <= 5 + 1 + 2 * 13, "{used} operations for two snapshots");
+}
+
+/// What a snapshot needs lies in a pack that was taken out of use, since it is damaged: that is no prune at work.
+#[test]
+fn what_is_damaged_and_out_of_use_is_named() {
+    let mut told = 0;
+    let whole = MemoryStore::new();
+    let old = back_up_model(&init(whole.clone()), &version(1)).snapshot.unwrap();
+    let kinds: BTreeMap<_, _> = index(&open(whole.clone())).all_packs().map(|pack| (pack.id, pack.kind)).collect();
+    let is_data = |pack| kinds[&pack] == BlobKind::Data;
+    for name in names(&whole, Place::Data) {
+        for gone in [false, true] {
+            let store = whole.fork();
+            if gone {
+                store.remove(&name);
+            } else {
+                let mut bytes = store.bytes_of(&name).unwrap().to_vec();
+                bytes.iter_mut().skip(40).step_by(50).for_each(|byte| *byte ^= 1);
+                store.replace(&name, &bytes[..]);
+            }
+            let repository = open(store.clone());
+            repair::packs(&repository, &[name.id().into()].into(), false).unwrap();
+            let error = run(&repository, &add("x")).unwrap_err();
+            assert!(matches!(error, Error::Unreadable(_)) && error.is_damage(), "{}", error.chain());
+            assert!(gone || error.chain().contains("damaged"), "{}", error.chain());
+            assert_eq!(snapshots(&repository).iter().map(|(id, _)| *id).collect::<Vec<_>>(), [old]);
+            assert_eq!(names(&store, Place::Snapshots).len(), 2, "nothing is left of the new one");
+            // The way out that users are told. Directories that are not at the source as they were then are lost for good.
+            let again = back_up_model(&repository, &version(1)).snapshot.unwrap();
+            let report = run(&repository, &add("x")).unwrap();
+            let is_made = |edit: &Edit| matches!(edit.outcome, Outcome::Made(Some(_)));
+            assert!(report.edits.iter().any(|edit| edit.id == again && is_made(edit)));
+            assert_eq!(report.edits.iter().all(is_made), is_data(name.id().into()), "{report:?}");
+            told += 1;
+        }
+    }
+    assert!(told > 2);
 }

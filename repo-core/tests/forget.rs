@@ -5,19 +5,21 @@ mod common;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::Arc,
+    sync::{Arc, Mutex},
 };
 
 use common::{
     bench::{assert_holds, back_up, init, names, open, options, snapshots, try_open},
+    beside::Shared,
     model::{ModelSource, Thing},
 };
 use repo_core::{
     crypto::keys::ObjectKind,
+    edit::{EditOptions, Outcome, TagChange, edit},
     error::{Error, Result, StoreErrorKind},
     forget::{Options, Plan, Report, forget},
     id::{ObjectId, SnapshotId},
-    progress::Cancel,
+    progress::{Cancel, Silent},
     repository::{Repository, commit::Seal},
     retention::{
         calendar::{Calendar, Period},
@@ -31,6 +33,81 @@ use repo_core::{
     },
     time::Timestamp,
 };
+
+/// Gives one of the snapshots a tag.
+fn tag(repository: &Arc<Repository>, id: SnapshotId, tag: &str, forget: bool) -> Option<SnapshotId> {
+    let change = TagChange::Change { add: vec![tag.into()], remove: Vec::new() };
+    let options = EditOptions { forget, ..EditOptions::tags(change) };
+    let listing = Listing::read(repository).unwrap();
+    let report = edit(repository, &listing, &[id], &options, &Silent, &Cancel::default()).unwrap();
+    match report.edits[0].outcome {
+        Outcome::Made(new) => new,
+        ref other => panic!("{other:?}"),
+    }
+}
+
+/// What an edit has put, and what it is about to remove, are one to the rules, and neither goes without the other.
+#[test]
+fn what_an_edit_replaces_is_never_kept_in_place_of_the_new_one() {
+    for chain in [false, true] {
+        let mut stage = Stage::new(&[1, 2, 3]);
+        let repository = stage.open();
+        if chain {
+            // Both tell the same original then, and it is gone.
+            stage.ids.insert(3, tag(&repository, stage.ids[&3], "first", true).unwrap());
+        }
+        let new = tag(&repository, stage.ids[&3], "second", false).unwrap();
+        let pair = BTreeSet::from([stage.ids[&3], new]);
+        let by_tags = Grouping { tags: true, ..Grouping::NONE };
+        let removed = |options: &Options| plan(&repository, options).unwrap().removed().collect::<BTreeSet<_>>();
+        assert_eq!(removed(&keep_last(1)), [1, 2].map(|at| stage.ids[&at]).into());
+        assert_eq!(removed(&keep_last(2)), [stage.ids[&1]].into(), "they count as one");
+        assert_eq!(removed(&keep_last(3)), [].into());
+        assert_eq!(removed(&Options { grouping: by_tags, ..keep_last(1) }), [].into());
+        // In one group with a newer one they go together.
+        let newer = back_up_tree(&repository, 4, "host", Protection::None, &tree(4));
+        assert_eq!(removed(&keep_last(1)), [stage.ids[&1], stage.ids[&2]].into_iter().chain(pair.clone()).collect());
+        let kept_by_tag = Policy { tags: vec![vec!["second".into()]], ..keep_last(1).policy };
+        let kept_by_tag = Options { policy: kept_by_tag, ..Options::default() };
+        assert_eq!(removed(&kept_by_tag), [1, 2].map(|at| stage.ids[&at]).into(), "one that is kept keeps the other");
+        run(&repository, &keep_last(1)).unwrap();
+        assert_eq!(snapshots(&repository).iter().map(|(id, _)| *id).collect::<Vec<_>>(), [newer]);
+    }
+}
+
+/// A plan is made at any moment of an edit, and carried out at any later one.
+#[test]
+fn forgetting_by_rules_beside_an_edit_leaves_what_the_rules_keep() {
+    let stage = Stage::new(&[1, 2, 3]);
+    let count = |moments: Option<(usize, usize)>| {
+        let store = stage.store.fork();
+        let other = open(store.clone());
+        let (at, mut made) = (Arc::new(Mutex::new(0)), None);
+        let now_at = Arc::clone(&at);
+        let shared = Shared::new(&store, move |_| {
+            let mut at = now_at.lock().unwrap();
+            if moments.is_some_and(|(planned, _)| planned == *at) {
+                made = Some(plan(&other, &keep_last(2)).unwrap());
+            }
+            if moments.is_some_and(|(_, done)| done == *at) {
+                forget(&other, made.as_ref().unwrap(), &Cancel::default()).unwrap();
+            }
+            *at += 1;
+        });
+        tag(&open(shared), stage.ids[&3], "new", true);
+        let left: BTreeSet<_> = snapshots(&open(store)).iter().map(|(_, snapshot)| snapshot.time).collect();
+        assert!(left.is_superset(&[day(2), day(3)].into()), "{moments:?}: {left:?}");
+        let moments = *at.lock().unwrap();
+        moments
+    };
+    let moments = count(None);
+    assert!(moments > 10, "{moments}");
+    for planned in 0..moments {
+        for done in planned..moments {
+            count(Some((planned, done)));
+        }
+    }
+}
 
 const DAY_SECONDS: i64 = 86_400;
 const TODAY: i64 = 20_000;

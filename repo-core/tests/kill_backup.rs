@@ -14,7 +14,7 @@ use std::{
     process::{Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicI64, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -32,15 +32,18 @@ use repo_core::{
     progress::{Cancel, Silent},
     repository::{InitOptions, Repository, config::Parameters, notes::Session, reader::BlobReader},
     restore::{Everything, RestoreOptions, restore},
-    runtime::SystemRuntime,
+    runtime::{Runtime, SystemRuntime},
     sink::local::{LocalOptions as SinkOptions, LocalSink},
+    snapshot::Listing,
     source::local::{LocalOptions, LocalSource, Target},
     store::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store, local::LocalStore},
+    time::Timestamp,
 };
 use rustix::process::{Signal, getpid, kill_process};
 
 const FOLDER: &str = "COFFER_TEST_FOLDER";
 const LAST_OPERATION: &str = "COFFER_TEST_LAST_OPERATION";
+const CHECKPOINTS: &str = "COFFER_TEST_CHECKPOINTS";
 
 /// A store below which the process dies.
 struct Deadly {
@@ -100,6 +103,25 @@ fn open(store: impl Store + 'static) -> Arc<Repository> {
     Arc::new(Repository::open(Arc::new(store), Arc::new(SystemRuntime), b"secret", None).unwrap())
 }
 
+/// A clock that goes on by ten minutes whenever somebody looks at it, so that a checkpoint is always due.
+struct Hurried(AtomicI64);
+
+impl Runtime for Hurried {
+    fn now(&self) -> Timestamp {
+        let ahead_seconds = self.0.fetch_add(600, Ordering::SeqCst);
+        Timestamp::from_seconds(SystemRuntime.now().seconds() + ahead_seconds)
+    }
+    fn random(&self, into: &mut [u8]) {
+        SystemRuntime.random(into);
+    }
+    fn sleep_ms(&self, milliseconds: u64) {
+        SystemRuntime.sleep_ms(milliseconds);
+    }
+    fn is_running(&self, process: u32) -> bool {
+        SystemRuntime.is_running(process)
+    }
+}
+
 fn source(folder: &Path) -> LocalSource {
     LocalSource::new(&[Target::named(".")], LocalOptions::new(folder.join("source"))).unwrap()
 }
@@ -116,15 +138,27 @@ fn victim() {
     let Some(folder) = env::var_os(FOLDER).map(PathBuf::from) else { return };
     let last = env::var(LAST_OPERATION).ok().and_then(|number| number.parse().ok()).unwrap_or(u64::MAX);
     let inner = LocalStore::new(folder.join("repository"));
-    let repository = open(Deadly { inner, last, operations: AtomicU64::new(0) });
+    let store = Arc::new(Deadly { inner, last, operations: AtomicU64::new(0) });
+    let runtime: Arc<dyn Runtime> = match env::var_os(CHECKPOINTS) {
+        Some(_) => Arc::new(Hurried(AtomicI64::new(0))),
+        None => Arc::new(SystemRuntime),
+    };
+    let repository = Arc::new(Repository::open(store, runtime, b"secret", None).unwrap());
     back_up(&repository, &source(&folder), &our_options()).unwrap();
 }
 
 fn spawn(folder: &Path, last: Option<u64>) -> std::process::Child {
+    spawn_with(folder, last, false)
+}
+
+fn spawn_with(folder: &Path, last: Option<u64>, checkpoints: bool) -> std::process::Child {
     let mut command = Command::new(env::current_exe().unwrap());
     command.args(["--exact", "victim", "--ignored", "--nocapture"]).env(FOLDER, folder);
     if let Some(last) = last {
         command.env(LAST_OPERATION, last.to_string());
+    }
+    if checkpoints {
+        command.env(CHECKPOINTS, "1");
     }
     command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
 }
@@ -268,18 +302,30 @@ fn any_operation_may_be_the_last() {
 
 #[test]
 fn any_moment_may_be_the_last() {
+    kill_at_any_moment(false);
+}
+
+/// As many checkpoints as can be: some are killed while one is being put, and what they claim is there for the next.
+#[test]
+fn any_moment_of_a_backup_that_is_full_of_checkpoints_may_be_the_last() {
+    let unfinished = kill_at_any_moment(true);
+    assert!(unfinished > 0, "no checkpoint was left");
+}
+
+/// Tells how many snapshots without a seal there were in the end.
+fn kill_at_any_moment(checkpoints: bool) -> usize {
     let mut stage = Stage::new();
     let mut killed = 0;
     // How long one takes when nobody kills it.
     stage.change();
     let start = std::time::Instant::now();
-    assert!(spawn(stage.path(), None).wait().unwrap().success());
+    assert!(spawn_with(stage.path(), None, checkpoints).wait().unwrap().success());
     let longest = start.elapsed();
     stage.check();
     stage.finish();
     for round in 0..kills().unwrap_or(12) {
         stage.change();
-        let mut victim = spawn(stage.path(), None);
+        let mut victim = spawn_with(stage.path(), None, checkpoints);
         let chance = u64::from_le_bytes(noise(round, 8).try_into().unwrap());
         let most = u64::try_from(longest.as_micros()).unwrap();
         std::thread::sleep(Duration::from_micros(chance % most));
@@ -293,4 +339,5 @@ fn any_moment_may_be_the_last() {
     assert!(killed > 2, "{killed}");
     stage.finish();
     stage.finish_all();
+    Listing::read(&stage.repository()).unwrap().tentative.len()
 }

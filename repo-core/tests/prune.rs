@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use common::{
     bench::{assert_holds, back_up, back_up_model, index, init, names, open, options, snapshots, stored_twice},
+    late::LateStore,
     model::{ModelSource, Thing},
     prune_stage::{PruneStage, forget_one, note, pruned, run_prune, thorough, version},
     sample::noise,
@@ -14,7 +15,7 @@ use common::{
 use repo_core::{
     backup::{BackupOptions, Parent},
     blob::BlobKind,
-    check::{CheckOptions, FindingKind, check},
+    check::{CheckOptions, FindingKind, ReadData, check},
     crypto::keys::ObjectKind,
     error::Error,
     id::PackId,
@@ -23,7 +24,10 @@ use repo_core::{
         PruneOptions,
         plan::{MaxUnused, Reason},
     },
-    repository::notes::Mark,
+    repository::{
+        commit::Seal,
+        notes::{Mark, Session},
+    },
     store::{ObjectName, Place, Store, memory::MemoryStore},
     time::Timestamp,
 };
@@ -323,6 +327,62 @@ fn body_tree(repository: &repo_core::repository::Repository, id: repo_core::id::
     repo_core::snapshot::load(repository, &id).unwrap().tree
 }
 
+/// The body of a committed snapshot is gone: its backup was killed while it expired, or the store has lost it. Nobody tells these apart.
+#[test]
+fn a_seal_without_its_snapshot_is_told_of_until_it_is_old_and_then_removed() {
+    let stage = PruneStage::new();
+    let now = 1_000_000;
+    stage.store.set_time(Timestamp::from_seconds(now));
+    let working = open_late(&stage.store, now);
+    let elsewhere = Session { host: "elsewhere".into(), ..note("backup", 7) };
+    let session = working.save(Place::Locks, ObjectKind::Session, &elsewhere).unwrap();
+    let before = names(&stage.store, Place::Snapshots);
+    let id = back_up_model(&working, &version(9)).snapshot.unwrap();
+    let body = ObjectName::new(Place::Snapshots, id);
+    let seal =
+        names(&stage.store, Place::Snapshots).into_iter().find(|name| !before.contains(name) && *name != body).unwrap();
+    stage.store.remove(&body);
+    let findings = |repository: &_| {
+        let report = check(repository, CheckOptions::default(), &Silent, &Cancel::default()).unwrap();
+        let of_it = report.findings.iter().filter(|finding| finding.object == body.to_string());
+        (report.errors(), of_it.map(|finding| finding.what.clone()).collect::<Vec<_>>())
+    };
+    let seal_id = seal.id().into();
+    let early = open_late(&stage.store, now + 13 * DAY);
+    // As long as its backup may still be at work, which would make it anew.
+    assert_eq!(findings(&early), (0, vec![FindingKind::SnapshotLeaving { seal: seal_id }]));
+    stage.store.remove(&ObjectName::new(Place::Locks, session));
+    assert_eq!(findings(&early), (1, vec![FindingKind::SnapshotMissing { seal: seal_id }]));
+    assert_eq!(run_prune(&early, &thorough()).unwrap().lost, []);
+    assert!(stage.store.bytes_of(&seal).is_some());
+    let late = open_late(&stage.store, now + 15 * DAY);
+    let dry = run_prune(&late, &PruneOptions { dry_run: true, ..thorough() }).unwrap();
+    assert!(dry.lost.is_empty() && stage.store.bytes_of(&seal).is_some());
+    assert_eq!(run_prune(&late, &thorough()).unwrap().lost, [id]);
+    assert!(stage.store.bytes_of(&seal).is_none());
+    assert_eq!(findings(&late), (0, vec![]));
+    assert_eq!(run_prune(&late, &thorough()).unwrap().lost, []);
+    stage.assert_sound();
+}
+
+/// Half of what one seal names is there: it goes on committing that.
+#[test]
+fn a_seal_of_two_snapshots_stays_while_one_is_there() {
+    let mut stage = PruneStage::new();
+    let (now, repository) = (1_000_000, open(stage.store.clone()));
+    stage.store.set_time(Timestamp::from_seconds(now));
+    let seal = Seal { bodies: stage.held.iter().map(|(id, _)| *id).collect() };
+    let seal = ObjectName::new(Place::Snapshots, repository.save(Place::Snapshots, ObjectKind::Seal, &seal).unwrap());
+    for left in [1, 0] {
+        let (id, _) = stage.held.remove(0);
+        stage.store.remove(&ObjectName::new(Place::Snapshots, id));
+        let report = run_prune(&open_late(&stage.store, now + 15 * DAY), &thorough()).unwrap();
+        assert_eq!(stage.store.bytes_of(&seal).is_some(), left > 0);
+        // Their first seals are of unknown age.
+        assert_eq!(report.lost.len(), if left > 0 { 0 } else { 2 }, "{:?}", report.lost);
+    }
+}
+
 /// An unfinished snapshot that has lost what it needs is in nobody's way.
 #[test]
 fn a_broken_unfinished_snapshot_does_not_stop_it() {
@@ -455,4 +515,36 @@ fn prunes_again_and_again() {
             common::prune_stage::assert_sound(&open(store.clone()), &held);
         }
     }
+}
+
+/// Where listings lag behind, everything comes out as elsewhere; and a check that comes right after finds nothing.
+#[test]
+fn listings_that_lag_behind_hide_nothing_and_keep_nothing() {
+    let stage = PruneStage::new();
+    let prompt = stage.fork();
+    pruned(prompt.store.clone());
+    let late = LateStore::new(stage.store.clone());
+    let is_clean = || {
+        let options = CheckOptions { read_data: ReadData::All, threads: 2 };
+        let report = check(&late.open(), options, &Silent, &Cancel::default()).unwrap();
+        assert!(report.findings.is_empty(), "{:#?}", report.findings);
+    };
+    run_prune(&late.open(), &thorough()).unwrap();
+    is_clean();
+    for place in [Place::Index, Place::Snapshots, Place::Locks] {
+        assert_eq!(names(&stage.store, place).len(), names(&prompt.store, place).len(), "{place:?}");
+    }
+    stage.assert_sound();
+    for number in 5..9 {
+        let tree = version(number);
+        let id = back_up_model(&late.open(), &tree).snapshot.unwrap();
+        is_clean();
+        forget_one(&late.open(), id);
+        let report = run_prune(&late.open(), &thorough()).unwrap();
+        assert!(report.packs_deleted > 0, "{number}");
+        is_clean();
+        let runs = names(&stage.store, Place::Index).len();
+        assert!(runs <= names(&prompt.store, Place::Index).len(), "{number}: {runs} runs");
+    }
+    stage.assert_sound();
 }

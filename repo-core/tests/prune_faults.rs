@@ -18,7 +18,7 @@ use common::{
 };
 use repo_core::{
     backup::{BackupOptions, Parent},
-    error::StoreErrorKind,
+    error::{Error, StoreErrorKind},
     prune::PruneOptions,
     store::{
         Place,
@@ -39,7 +39,9 @@ fn measure(stage: &PruneStage) -> (u64, u64) {
 /// Prunes with a fault, then without.
 fn prune_with(stage: &PruneStage, store: FaultStore<MemoryStore>, what: &str) -> bool {
     let store = Arc::new(store);
-    let failed = try_open(store.clone()).and_then(|repository| run_prune(&repository, &thorough())).is_err();
+    let result = try_open(store.clone()).and_then(|repository| run_prune(&repository, &thorough()));
+    let failed = result.is_err();
+    assert!(!matches!(result, Err(Error::Poisoned)), "{what}: the reason is not told");
     stage.assert_sound();
     assert!(store.struck() > 0 || !failed, "{what}: nothing was struck");
     failed

@@ -103,7 +103,7 @@ pub(crate) fn run(
     let output = &context.output;
     if output.json() {
         output.message(&document(&report, dry_run));
-        return Ok(Ending::Done);
+        return Ok(ending(&report));
     }
     for snapshot in &report.expired {
         output.say(&format!("removed the unfinished snapshot {}, which is two weeks old", snapshot.short()));
@@ -115,7 +115,23 @@ pub(crate) fn run(
         packs(output, &report.plan)?;
     }
     tell(output, &report, dry_run, seconds);
-    Ok(Ending::Done)
+    Ok(ending(&report))
+}
+
+/// Backups that are gone are told of once more, before nothing speaks of them any longer.
+fn ending(report: &PruneReport) -> Ending {
+    if report.lost.is_empty() {
+        return Ending::Done;
+    }
+    let ids: Vec<_> = report.lost.iter().map(SnapshotId::short).collect();
+    Ending::Damage(format!(
+        "{} {} committed and {} not there any more ({}): its object was lost or deleted by hand, or it expired while it was made; what \
+         had committed it was removed",
+        size::things(report.lost.len() as u64, "snapshot", "snapshots"),
+        if ids.len() == 1 { "was" } else { "were" },
+        if ids.len() == 1 { "is" } else { "are" },
+        ids.join(", ")
+    ))
 }
 
 fn explained(error: Error) -> Failure {
@@ -234,6 +250,7 @@ fn document(report: &PruneReport, dry_run: bool) -> Value {
         },
         "removed_packs": ids,
         "expired_snapshots": report.expired.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "lost_snapshots": report.lost.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "finished_marks": report.marks_finished,
     })
 }

@@ -62,6 +62,8 @@ fn samples() -> Vec<Error> {
         Error::Io { during: "write", path: "PATH".into(), source: full },
         Error::Source("CAUSE".into()),
         Error::PrunedAway,
+        Error::Vanished { object: "OBJECT".into() },
+        Error::Unreadable(Box::new(Damage::new("OBJECT", "REASON").into())),
         Error::Invalid("WHAT AND WHY".into()),
         Error::Refused("WHAT AND WHY".into()),
         Error::Cancelled,

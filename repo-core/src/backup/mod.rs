@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use crate::{
     compress::Level,
-    error::{Error, Result},
+    error::{Damage, Error, Result},
     id::{NoteId, SnapshotId},
     progress::{Cancel, Problem, Progress},
     repository::{
@@ -192,7 +192,10 @@ pub fn backup(
     let mut checkpoints = Vec::new();
     let result = loop {
         match backup_once(repository, source, options, progress, cancel, &mut checkpoints) {
-            Err(Error::PrunedAway) if attempt < ATTEMPTS_MAX && source.can_be_read_again() => attempt += 1,
+            Err(error) if error.is_pruned_away() && attempt < ATTEMPTS_MAX && source.can_be_read_again() => {
+                attempt += 1;
+            }
+            Err(Error::Vanished { object }) if attempt == ATTEMPTS_MAX => break Err(vanished_again(&object)),
             result => break result,
         }
     };
@@ -202,6 +205,15 @@ pub fn backup(
         }
     }
     result
+}
+
+/// Nobody prunes what was just stored again and again; a store that loses things does.
+fn vanished_again(object: &str) -> Error {
+    let reason = format!(
+        "it was stored a moment ago and is gone, after {ATTEMPTS_MAX} attempts: the store does not keep what it confirms, or somebody \
+         prunes all the time; run again"
+    );
+    Damage::new(object, reason).into()
 }
 
 fn backup_once(

@@ -5,7 +5,7 @@ use std::{
     fmt,
     sync::{
         Mutex, PoisonError,
-        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
 };
 
@@ -27,6 +27,7 @@ use crate::{
         builder::object_id,
         reader::{PackKey, PackSummary, directory_of, open_pack_frame},
     },
+    parallel::for_each_with,
     store::ByteRange,
 };
 
@@ -136,37 +137,17 @@ impl<'a> Reading<'a> {
     /// Reads the packs with several threads. Each keeps its buffers, so that memory is bounded by one pack a thread. Tells how many
     /// bytes were read.
     fn run(&self, chosen: &[Pack]) -> Result<u64> {
-        let next = AtomicUsize::new(0);
-        let stop = AtomicBool::new(false);
         let read_bytes = AtomicU64::new(0);
-        let failure = Mutex::new(None);
-        std::thread::scope(|scope| {
-            for _ in 0..chosen.len().min(self.context.threads) {
-                scope.spawn(|| {
-                    let (mut bytes, mut plain) = (Vec::new(), Vec::new());
-                    while !stop.load(Ordering::Relaxed)
-                        && let Some(pack) = chosen.get(next.fetch_add(1, Ordering::Relaxed))
-                    {
-                        let result =
-                            self.context.cancel.check().and_then(|()| self.examine(pack, &mut bytes, &mut plain));
-                        match result {
-                            Ok(()) => {
-                                read_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-                                self.context.progress.done(1, pack.stored_bytes.unwrap_or(0));
-                            }
-                            Err(error) => {
-                                stop.store(true, Ordering::Relaxed);
-                                failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
-                            }
-                        }
-                    }
-                });
-            }
-        });
-        match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(error) => Err(error),
-            None => Ok(read_bytes.into_inner()),
-        }
+        let buffers = || (Vec::new(), Vec::new());
+        let work = |(bytes, plain): &mut (Vec<u8>, Vec<u8>), pack: &Pack| {
+            self.context.cancel.check()?;
+            self.examine(pack, bytes, plain)?;
+            read_bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+            self.context.progress.done(1, pack.stored_bytes.unwrap_or(0));
+            Ok(())
+        };
+        for_each_with(chosen, self.context.threads, buffers, work, |_| Ok(()))?;
+        Ok(read_bytes.into_inner())
     }
 
     /// Reads one pack and tells what is wrong with it.

@@ -91,6 +91,11 @@ pub enum FindingKind {
         /// The seal that commits it.
         seal: SealId,
     },
+    /// A committed snapshot is not there, and whoever has committed it may still be at work.
+    SnapshotLeaving {
+        /// The seal that commits it.
+        seal: SealId,
+    },
     /// A snapshot that no seal commits.
     Tentative,
     /// A session, mark or expire note is damaged.
@@ -167,7 +172,9 @@ impl FindingKind {
     #[must_use]
     pub const fn severity(&self) -> Severity {
         match self {
-            Self::Tentative | Self::PackUnindexed { .. } | Self::PackGone => Severity::Hint,
+            Self::Tentative | Self::SnapshotLeaving { .. } | Self::PackUnindexed { .. } | Self::PackGone => {
+                Severity::Hint
+            }
             _ => Severity::Error,
         }
     }
@@ -184,11 +191,15 @@ impl FindingKind {
                  another copy of the repository"
             }
             Self::SnapshotDamaged { .. } | Self::SnapshotMissing { .. } => {
-                "copy the snapshot's object from another copy of the repository, or forget it and run the backup again"
+                "copy the snapshot's object from another copy of the repository; or run the backup again, and later prune, which removes \
+                 what is left of it"
             }
             Self::SealDamaged { .. } => {
                 "copy the object from another copy of the repository, or run the backup again; until then the snapshots it commits \
                  show as tentative"
+            }
+            Self::SnapshotLeaving { .. } => {
+                "it expired while it was made, and is made anew if its backup is still at work; check again when that is done"
             }
             Self::Tentative => "a backup is at work, or was cut short; it goes away with a later prune",
             Self::NoteDamaged { .. } => {
@@ -245,6 +256,9 @@ impl fmt::Display for FindingKind {
             | Self::Newer { reason } => out.write_str(reason),
             Self::SnapshotMissing { seal } => {
                 write!(out, "the snapshot was committed (by snapshots/{seal}) but is not there")
+            }
+            Self::SnapshotLeaving { seal } => {
+                write!(out, "the snapshot was committed just now (by snapshots/{seal}) and is not there")
             }
             Self::Tentative => out.write_str("the snapshot is not committed"),
             Self::IndexContradiction { runs } => {

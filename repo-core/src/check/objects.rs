@@ -22,7 +22,7 @@ use crate::{
         store_report::Report,
     },
     snapshot::Snapshot,
-    store::{ObjectName, Place},
+    store::{ObjectInfo, ObjectName, Place},
 };
 
 /// The committed snapshots that could be read.
@@ -143,6 +143,27 @@ pub(super) fn any_removed(context: &Context<'_>, snapshots: &Snapshots) -> Resul
     Ok(false)
 }
 
+/// Whether a seal may be of somebody who is still at work: then its body may just have expired, which the writer will notice. Whoever was
+/// killed is held for being at work for a while; an old seal is nobody's work.
+fn is_just_made(context: &Context<'_>, seal: &ObjectInfo) -> Result<bool> {
+    let repository = context.repository;
+    let notes = match repository.notes() {
+        Err(error) if concerns_one_object(&error) => return Ok(false),
+        result => result?,
+    };
+    let over = repository.left_behind(&notes, None)?;
+    for (id, session) in
+        notes.sessions.iter().filter(|(id, session)| session.operation != "prune" && !over.contains(id))
+    {
+        let since = repository.store().stat(&ObjectName::new(Place::Locks, *id))?.map(|info| info.modified);
+        let Some(since) = since else { continue };
+        if seal.modified.is_some_and(|sealed| sealed >= since.unwrap_or(session.started)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// Every body that a seal names must be there, unless it was removed meanwhile: then the seal is gone, too.
 fn check_seals(
     context: &Context<'_>,
@@ -152,9 +173,16 @@ fn check_seals(
     for (seal, named) in seals {
         for body in named.iter().filter(|body| !bodies.contains_key(body)) {
             let name = ObjectName::new(Place::Snapshots, *body);
-            let still_sealed = context.repository.store().stat(&ObjectName::new(Place::Snapshots, *seal))?.is_some();
-            if still_sealed && context.repository.store().stat(&name)?.is_none() {
-                context.findings.add(name, FindingKind::SnapshotMissing { seal: *seal });
+            let still_sealed = context.repository.store().stat(&ObjectName::new(Place::Snapshots, *seal))?;
+            if let Some(seal_info) = still_sealed
+                && context.repository.store().stat(&name)?.is_none()
+            {
+                let what = if is_just_made(context, &seal_info)? {
+                    FindingKind::SnapshotLeaving { seal: *seal }
+                } else {
+                    FindingKind::SnapshotMissing { seal: *seal }
+                };
+                context.findings.add(name, what);
             }
         }
     }

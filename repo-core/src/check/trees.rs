@@ -1,6 +1,6 @@
 //! Walking the trees of all snapshots, each page once, however many snapshots and directories share it.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{
     blob::{BlobKind, ReadBlobs},
@@ -16,6 +16,7 @@ use crate::{
     error::{Error, Result},
     id::BlobId,
     index::set::IndexSet,
+    parallel::for_each_found,
     repository::reader::BlobReader,
     tree::TreeBlob,
 };
@@ -31,10 +32,6 @@ pub(super) struct Outcome {
 
 struct State<'a> {
     book: Book,
-    /// Threads that are looking at a page now, and may find further tasks.
-    busy: usize,
-    /// The first failure that ends the walk.
-    failure: Option<Error>,
     losses: &'a mut Losses,
     unreadable: Vec<(BlobId, Error)>,
 }
@@ -43,7 +40,6 @@ struct Walk<'a> {
     context: &'a Context<'a>,
     reader: &'a BlobReader,
     state: Mutex<State<'a>>,
-    wake: Condvar,
 }
 
 /// Walks the trees of these snapshots.
@@ -67,19 +63,15 @@ pub(super) fn check_trees(
         };
         book.refer(&root, None, &mut found);
     }
-    let state = State { book, busy: 0, failure: None, losses, unreadable: Vec::new() };
-    let walk = Walk { context, reader, state: Mutex::new(state), wake: Condvar::new() };
-    walk.tell(&mut walk.lock(), found);
-    std::thread::scope(|scope| {
-        for _ in 0..context.threads {
-            scope.spawn(|| walk.work());
-        }
-    });
+    let walk = Walk { context, reader, state: Mutex::new(State { book, losses, unreadable: Vec::new() }) };
+    let first = {
+        let mut state = walk.lock();
+        walk.tell(&mut state, found);
+        std::mem::take(&mut state.book.tasks)
+    };
+    for_each_found(first, context.threads, Vec::new, |scratch, task, tasks| walk.visit(&task, scratch, tasks))?;
     let state = walk.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-    match state.failure {
-        Some(error) => Err(error),
-        None => Ok(Outcome { pages: state.book.len() as u64, unreadable: state.unreadable }),
-    }
+    Ok(Outcome { pages: state.book.len() as u64, unreadable: state.unreadable })
 }
 
 impl<'a> Walk<'a> {
@@ -88,36 +80,8 @@ impl<'a> Walk<'a> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Life of a thread.
-    fn work(&self) {
-        let mut scratch = Vec::new();
-        let mut state = self.lock();
-        loop {
-            if state.failure.is_none() && self.context.cancel.is_cancelled() {
-                state.failure = Some(Error::Cancelled);
-            }
-            if state.failure.is_some() {
-                break;
-            }
-            let Some(task) = state.book.tasks.pop() else {
-                if state.busy == 0 {
-                    break;
-                }
-                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            state.busy += 1;
-            drop(state);
-            let busy = Busy(self);
-            self.visit(&task, &mut scratch);
-            drop(busy);
-            state = self.lock();
-        }
-        drop(state);
-        self.wake.notify_all();
-    }
-
-    fn visit(&self, task: &Task, scratch: &mut Vec<u8>) {
+    fn visit(&self, task: &Task, scratch: &mut Vec<u8>, tasks: &mut Vec<Task>) -> Result<()> {
+        self.context.cancel.check()?;
         let facts = self.read(task, scratch);
         let lost = match &facts {
             Ok((_, facts)) => self.lost(&facts.needs),
@@ -126,7 +90,7 @@ impl<'a> Walk<'a> {
         let mut state = self.lock();
         match facts {
             Err(error) if concerns_one_object(&error) => state.unreadable.push((task.page, error)),
-            Err(error) => drop(state.failure.get_or_insert(error)),
+            Err(error) => return Err(error),
             Ok((family, _)) if family != task.family => {
                 let reason = match family {
                     Family::Directory => "it is a directory where a file's piece list must be",
@@ -157,7 +121,8 @@ impl<'a> Walk<'a> {
                 self.tell(&mut state, found);
             }
         }
-        // The other threads learn of new tasks when this one leaves.
+        tasks.append(&mut state.book.tasks);
+        Ok(())
     }
 
     fn read(&self, task: &Task, scratch: &mut Vec<u8>) -> Result<(Family, Facts)> {
@@ -198,16 +163,6 @@ fn what_is_wrong(index: &IndexSet, need: &Need) -> Option<FindingKind> {
         Some(length) if u64::from(length) == need.length_bytes => None,
         Some(_) if lengths.any(|length| u64::from(length) == need.length_bytes) => None,
         Some(index_bytes) => Some(FindingKind::BlobLength { index_bytes, needed_bytes: need.length_bytes }),
-    }
-}
-
-/// Counts a thread as idle again when dropped, whatever happened.
-struct Busy<'a, 'b>(&'a Walk<'b>);
-
-impl Drop for Busy<'_, '_> {
-    fn drop(&mut self) {
-        self.0.lock().busy -= 1;
-        self.0.wake.notify_all();
     }
 }
 

@@ -97,7 +97,7 @@ impl<'a> Engine<'a> {
     ) -> Result<(Option<SnapshotId>, BlobId)> {
         let copied = self.try_copy(id, snapshot, found);
         match copied {
-            Err(Error::PrunedAway) => {
+            Err(error) if error.is_pruned_away() => {
                 // What was counted on was pruned before it was claimed. It is in the source, and is read again.
                 self.end_session();
                 self.doubt = true;

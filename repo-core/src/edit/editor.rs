@@ -56,7 +56,7 @@ impl<'a> Editor<'a> {
         match self.try_make(id, original) {
             // What had been written was pruned before it was claimed, or was never there. It is not counted on any more, and can be
             // written again.
-            Err(Error::PrunedAway) => self.try_make(id, original),
+            Err(error) if error.is_pruned_away() => self.try_make(id, original),
             result => result,
         }
     }

@@ -12,10 +12,13 @@ use crate::{
     error::{Error, Result, StoreErrorKind},
     id::SnapshotId,
     progress::Cancel,
-    repository::Repository,
-    store::{ObjectName, Place},
+    repository::{
+        Repository,
+        uncommit::{self, Unforgotten},
+    },
 };
 
+mod families;
 mod plan;
 
 use plan::Removal;
@@ -100,14 +103,10 @@ enum Outcome {
 }
 
 fn forget_one(repository: &Repository, removal: &Removal) -> Outcome {
-    for seal in &removal.seals {
-        if let Err(error) = repository.delete_object(&ObjectName::new(Place::Snapshots, *seal)) {
-            return Outcome::Failed(error);
-        }
-    }
-    match repository.delete_object(&ObjectName::new(Place::Snapshots, removal.body)) {
+    match uncommit::forget(repository, [removal.body].into(), || Ok(removal.seals.clone())) {
         Ok(()) => Outcome::Forgotten,
-        Err(error) => Outcome::LeftBehind(error),
+        Err(Unforgotten { error, is_uncommitted: true }) => Outcome::LeftBehind(error),
+        Err(Unforgotten { error, .. }) => Outcome::Failed(error),
     }
 }
 

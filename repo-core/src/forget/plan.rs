@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::{
     error::{Error, Result},
-    id::{SealId, SnapshotId},
+    forget::families::Families,
+    id::SnapshotId,
+    repository::uncommit::Seals,
     retention::{
         apply::{Candidate, Verdict, apply},
         calendar::Calendar,
@@ -53,11 +55,11 @@ pub struct GroupPlan {
     pub remove: Vec<(SnapshotId, Snapshot)>,
 }
 
-/// A snapshot that goes: its seals, and its body after them.
+/// A snapshot that goes: its seals, and its body after them. Others that they name go, too, each by itself.
 #[derive(Debug, Clone)]
 pub(super) struct Removal {
     pub(super) body: SnapshotId,
-    pub(super) seals: Vec<SealId>,
+    pub(super) seals: Seals,
 }
 
 /// What is to be forgotten. Making it changes nothing; [`super::forget`] carries it out.
@@ -85,12 +87,20 @@ impl Plan {
         if options.policy.is_empty() && !may_remove_all {
             return Err(refused("there is no rule about what to keep, so that every snapshot would be forgotten"));
         }
-        let mut groups = Vec::new();
+        let families = Families::of(listing);
+        let mut judged = Vec::new();
         for (key, snapshots) in options.grouping.split(listing.select(&options.filter).rev()) {
             let candidate =
                 |(id, snapshot)| Candidate::new(id, snapshot, calendar).stored(listing.stored.get(id).copied());
             let candidates: Vec<_> = snapshots.iter().map(|(id, snapshot)| candidate((id, snapshot))).collect();
-            let verdicts = apply(&candidates, &options.policy, now, calendar);
+            let verdicts = families.judge(&candidates, &options.policy, now, calendar);
+            judged.push((key, snapshots, candidates, verdicts));
+        }
+        families.keep_together(
+            judged.iter_mut().flat_map(|(_, snapshots, _, verdicts)| snapshots.iter().map(|(id, _)| id).zip(verdicts)),
+        );
+        let mut groups = Vec::new();
+        for (key, snapshots, candidates, verdicts) in judged {
             let mut group = GroupPlan { key, ..GroupPlan::default() };
             for ((id, snapshot), verdict) in snapshots.into_iter().cloned().zip(verdicts) {
                 if verdict.is_kept() {
@@ -99,17 +109,8 @@ impl Plan {
                     group.remove.push((id, snapshot));
                 }
             }
-            if group.keep.is_empty() && !may_remove_all {
-                let why = "the rules would remove every snapshot of a group";
-                return Err(refused(format!("{why}{}", in_brackets(&group.key))));
-            }
-            if !may_remove_all && future_takes_all(&group, &candidates, &options.policy, now, calendar) {
-                return Err(refused(format!(
-                    "only snapshots dated in the future would be left of a group{}, as {}; \
-                     correct the clock, or forget them by their ids first",
-                    in_brackets(&group.key),
-                    group.keep.first().map_or(String::new(), |kept| kept.id.short()),
-                )));
+            if !may_remove_all {
+                check_what_stays(&group, &candidates, &options.policy, now, calendar)?;
             }
             groups.push(group);
         }
@@ -146,7 +147,7 @@ impl Plan {
 
     fn new(listing: &Listing, groups: Vec<GroupPlan>) -> Result<Self> {
         let doomed: BTreeSet<SnapshotId> = groups.iter().flat_map(|group| &group.remove).map(|(id, _)| *id).collect();
-        let mut seals: BTreeMap<SnapshotId, Vec<SealId>> = BTreeMap::new();
+        let mut seals: BTreeMap<SnapshotId, Seals> = BTreeMap::new();
         for (seal, bodies) in &listing.seals {
             let is_shared = bodies.iter().any(|body| doomed.contains(body));
             if let Some(other) = bodies.iter().find(|body| !doomed.contains(body)).filter(|_| is_shared) {
@@ -158,7 +159,7 @@ impl Plan {
                 )));
             }
             for body in bodies {
-                seals.entry(*body).or_default().push(*seal);
+                seals.entry(*body).or_default().insert(*seal, [*body].into());
             }
         }
         let removals = doomed_in_order(&groups)
@@ -198,6 +199,29 @@ impl Plan {
 /// Group by group, the oldest of each first: what is interrupted has removed what the next run would.
 fn doomed_in_order(groups: &[GroupPlan]) -> impl Iterator<Item = SnapshotId> + '_ {
     groups.iter().flat_map(|group| group.remove.iter().rev()).map(|(id, _)| *id)
+}
+
+/// Refuses what was hardly meant: that a group loses all, or all that is not in the future.
+fn check_what_stays(
+    group: &GroupPlan,
+    candidates: &[Candidate<'_>],
+    policy: &Policy,
+    now: Timestamp,
+    calendar: &Calendar,
+) -> Result<()> {
+    if group.keep.is_empty() {
+        let why = "the rules would remove every snapshot of a group";
+        return Err(refused(format!("{why}{}", in_brackets(&group.key))));
+    }
+    if future_takes_all(group, candidates, policy, now, calendar) {
+        return Err(refused(format!(
+            "only snapshots dated in the future would be left of a group{}, as {}; \
+             correct the clock, or forget them by their ids first",
+            in_brackets(&group.key),
+            group.keep.first().map_or(String::new(), |kept| kept.id.short()),
+        )));
+    }
+    Ok(())
 }
 
 /// Whether nothing that is not in the future is left, and the future is to blame: without it, something would be.

@@ -16,6 +16,7 @@ use std::fmt::Debug;
 pub mod expirer;
 pub mod forgetter;
 pub mod pruner;
+pub mod tidier;
 pub mod writer;
 
 /// How often what was condemned or has vanished is stored again before a writer or a pruner gives up.

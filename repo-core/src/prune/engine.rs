@@ -118,6 +118,7 @@ impl<'a> Engine<'a> {
     pub(super) fn run(&mut self, report: &mut PruneReport) -> Result<()> {
         if !self.options.dry_run {
             report.expired = expire::expire(self.repository, self.options.note.as_ref())?;
+            report.lost = expire::tidy_seals(self.repository)?;
         }
         loop {
             let mut pruner = Pruner::default();

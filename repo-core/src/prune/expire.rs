@@ -1,4 +1,4 @@
-//! Removing what nobody finishes: snapshots without a seal, and notes of what is over.
+//! Removing what nobody finishes: snapshots without a seal, seals without a snapshot, and notes of what is over.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,14 +7,17 @@ use crate::{
     envelope::object::SEAL_BYTES,
     error::{Error, Result},
     id::{NoteId, SnapshotId},
-    protocol::expirer::{Answer, Expirer, Step},
+    protocol::{
+        expirer::{Answer, Expirer, Step},
+        tidier::{self, SealFound, Tidier},
+    },
     prune::roots,
     repository::{
         Repository,
         notes::{ExpireNote, Session, is_old},
     },
     snapshot,
-    store::{ObjectName, Place},
+    store::{ObjectInfo, ObjectName, Place},
 };
 
 /// Removes bodies without a seal that are older than any backup takes, and finishes what others had begun of that. Tells which.
@@ -43,6 +46,46 @@ pub(super) fn expire(repository: &Repository, own: Option<&Session>) -> Result<V
     }
     drive(repository, Expirer::new(old), &mut expired)?;
     Ok(expired)
+}
+
+/// Removes old seals whose bodies are all gone. Tells which snapshots they had committed.
+pub(super) fn tidy_seals(repository: &Repository) -> Result<Vec<SnapshotId>> {
+    let name = |body: &SnapshotId| ObjectName::new(Place::Snapshots, *body);
+    let mut machine = Tidier::default();
+    loop {
+        let answer = match machine.step().clone() {
+            tidier::Step::ListSeals => {
+                let now = repository.runtime().now();
+                let found = |(info, bodies): (ObjectInfo, BTreeSet<SnapshotId>)| {
+                    let is_old = info.modified.is_some_and(|stored| is_old(stored, now));
+                    (info.name.id().into(), SealFound { bodies, is_old })
+                };
+                let seals = roots::seals(repository)?.into_iter().map(found).collect();
+                let there = repository.list(Place::Snapshots)?.iter().map(|info| info.name.id().into()).collect();
+                tidier::Answer::Listed(seals, there)
+            }
+            tidier::Step::Wait => {
+                repository.runtime().sleep_ms(repository.store().abilities().visibility_delay_ms);
+                tidier::Answer::Waited
+            }
+            tidier::Step::FindBodies(bodies) => {
+                let mut there = BTreeSet::new();
+                for body in bodies {
+                    if repository.store().stat(&name(&body))?.is_some() {
+                        there.insert(body);
+                    }
+                }
+                tidier::Answer::Found(there)
+            }
+            tidier::Step::DeleteSeals(seals) => {
+                let names: Vec<_> = seals.into_iter().map(|seal| ObjectName::new(Place::Snapshots, seal)).collect();
+                repository.delete_objects(&names)?;
+                tidier::Answer::SealsDeleted
+            }
+            tidier::Step::Done(gone) => return Ok(gone.into_iter().collect()),
+        };
+        machine.answer(answer).map_err(|error| Error::Invalid(error.to_string()))?;
+    }
 }
 
 /// Whether another prune seems to be at work.

@@ -71,6 +71,8 @@ pub struct PruneReport {
     pub marks_finished: u64,
     /// Unfinished snapshots that were too old, and were removed.
     pub expired: Vec<SnapshotId>,
+    /// Snapshots that had been committed and are gone. Their seals were old, and were removed: nobody else tells of them any more.
+    pub lost: Vec<SnapshotId>,
     /// Times that something had to be moved after its pack was condemned, since a snapshot was made meanwhile.
     pub rescues: u32,
 }

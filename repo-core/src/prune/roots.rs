@@ -9,7 +9,7 @@ use crate::{
     id::{BlobId, SnapshotId},
     repository::{Repository, commit::Seal},
     snapshot,
-    store::Place,
+    store::{ObjectInfo, Place},
 };
 
 /// Lists the bodies and reads those that are not in `known` yet, with the roots of their trees. One that vanishes meanwhile was forgotten.
@@ -47,20 +47,28 @@ pub(super) fn read(
     Ok(new)
 }
 
+/// Every seal, as it was listed, with the bodies it names.
+///
+/// # Errors
+/// When a seal cannot be read: it may name any body.
+pub(super) fn seals(repository: &Repository) -> Result<Vec<(ObjectInfo, BTreeSet<SnapshotId>)>> {
+    let mut seals = Vec::new();
+    for info in repository.list(Place::Snapshots)? {
+        if info.size_bytes == SEAL_BYTES
+            && let Some(seal) = found(repository.load::<Seal>(&info.name, ObjectKind::Seal))?
+        {
+            seals.push((info, seal.bodies.into_iter().collect()));
+        }
+    }
+    Ok(seals)
+}
+
 /// The bodies that seals name.
 ///
 /// # Errors
 /// When a seal cannot be read: it may name any body.
 pub(super) fn sealed(repository: &Repository) -> Result<BTreeSet<SnapshotId>> {
-    let mut sealed = BTreeSet::new();
-    for info in repository.list(Place::Snapshots)? {
-        if info.size_bytes == SEAL_BYTES
-            && let Some(seal) = found(repository.load::<Seal>(&info.name, ObjectKind::Seal))?
-        {
-            sealed.extend(seal.bodies);
-        }
-    }
-    Ok(sealed)
+    Ok(seals(repository)?.into_iter().flat_map(|(_, bodies)| bodies).collect())
 }
 
 /// What was read, or nothing when it is not there any more.

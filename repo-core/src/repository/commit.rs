@@ -53,7 +53,7 @@ impl Session {
     ) -> Result<SnapshotId> {
         let mut claims = Vec::new();
         let result = self.drive(body, basis, rescue, &mut claims);
-        if matches!(result, Err(Error::PrunedAway | Error::NoSnapshot { .. })) {
+        if result.as_ref().is_err_and(|error| error.is_pruned_away() || matches!(error, Error::NoSnapshot { .. })) {
             // There is no seal. A body that stays keeps what it needs from being pruned until it expires.
             let _ = self.repository().delete_objects(&claims);
         }
@@ -69,6 +69,7 @@ impl Session {
         claims: &mut Vec<ObjectName>,
     ) -> Result<SnapshotId> {
         let repository = self.repository();
+        let has_basis = basis.is_some();
         let mut writer = Writer::default();
         let mut body_bytes = 0;
         let mut cut = None;
@@ -78,6 +79,7 @@ impl Session {
         // that loses what it has confirmed must be told of.
         let mut gone = BTreeSet::new();
         let mut seals = Vec::new();
+        let mut looked_again = false;
         loop {
             let answer = match writer.step() {
                 // The index was read before the session was opened.
@@ -119,10 +121,16 @@ impl Session {
                     Answer::Packs(present)
                 }
                 Step::Rescue(lost) => {
+                    let own = lost.iter().find(|pack| self.has_stored(pack)).copied();
                     self.distrust(lost);
-                    rescue(self, lost).map_err(|error| match (error, cut.take()) {
-                        (Error::PrunedAway, Some(damage)) => damage.into(),
-                        (error, _) => error,
+                    rescue(self, lost).map_err(|error| match (error, cut.take(), own) {
+                        (Error::Unreadable(_), Some(damage), _) => damage.into(),
+                        (Error::Unreadable(_), None, Some(own)) => {
+                            Error::Vanished { object: ObjectName::new(Place::Data, own).to_string() }
+                        }
+                        // With a basis, which no prune takes anything from, it is damaged or lost.
+                        (Error::Unreadable(_), None, None) if !has_basis => Error::PrunedAway,
+                        (error, ..) => error,
                     })?;
                     self.flush()?;
                     self.put_index(false)?;
@@ -135,7 +143,16 @@ impl Session {
                     let body_name = ObjectName::new(Place::Snapshots, body);
                     let index = self.check_index();
                     if self.find_once(&body_name, body_bytes, &gone)? {
-                        index?;
+                        match index {
+                            // A pruner that saw the claim may have moved all that is needed into packs of its own.
+                            Err(error) if error.is_damage() && !looked_again => {
+                                looked_again = true;
+                                claimed = Some(body);
+                                writer = Writer::default();
+                                continue;
+                            }
+                            result => result?,
+                        }
                         claims.clear();
                         let (seal, size_bytes) = self.put_seal(body)?;
                         seals.push(seal);
@@ -184,7 +201,7 @@ impl Session {
     }
 
     /// W6: which of the needed packs are there; and a reason beyond pruning why one does not count: it is not as long as it was
-    /// stored, or this session itself has just stored it.
+    /// stored.
     pub(super) fn list_needed(&self, needed: &BTreeSet<PackId>) -> Result<(BTreeSet<PackId>, Option<Damage>)> {
         let sizes = self.pack_sizes();
         let mut present = BTreeSet::new();
@@ -205,10 +222,6 @@ impl Session {
                 cut = Some(Damage::new(info.name, reason));
             }
         })?;
-        if let Some(pack) = needed.iter().find(|pack| !present.contains(pack) && self.has_stored(pack)) {
-            let reason = "it was stored a moment ago and is gone: pruned, or the store does not keep what it confirms; run again";
-            cut.get_or_insert(Damage::new(ObjectName::new(Place::Data, *pack), reason));
-        }
         Ok((present, cut))
     }
 

@@ -10,7 +10,11 @@ use crate::{
         builder::{PackBuilder, PackedFrame},
         directory::PackBlob,
     },
-    repository::session::{Session, Shared, lock, slot},
+    repository::{
+        added::slot,
+        session::Session,
+        shared::{Shared, lock},
+    },
 };
 
 /// Gathers new blobs of one thread into frames.

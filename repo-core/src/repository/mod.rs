@@ -18,6 +18,7 @@ use crate::{
     store::{ByteRange, ObjectName, Store},
 };
 
+mod added;
 pub mod checkpoint;
 pub mod commit;
 pub mod config;
@@ -28,8 +29,11 @@ mod new_blobs;
 pub mod notes;
 pub mod objects;
 pub mod reader;
+mod runs;
 pub mod session;
+mod shared;
 pub mod store_report;
+mod stored;
 pub mod uncommit;
 mod upload;
 

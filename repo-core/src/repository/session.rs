@@ -3,10 +3,9 @@
 //! `open → write → commit(self)`; a session that is dropped commits nothing, and what it stored is found and used by the next.
 
 use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, BTreeSet, HashMap, HashSet},
+    collections::{BTreeSet, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -17,37 +16,20 @@ use crate::{
     crypto::keys::ObjectKind,
     error::{Error, Result},
     id::{BlobId, NoteId, PackId},
-    index::{
-        builder::IndexBuilder,
-        cached,
-        set::{IndexSet, Run},
-        table::PackRow,
-    },
-    limits,
-    pack::builder::{FinishedPack, PackBuilder},
+    index::set::IndexSet,
     repository::{
         Repository,
+        added::Counts,
         frames::{Frame, FrameWriter},
         new_blobs::NewBlobs,
         notes::Session as SessionNote,
-        objects::put_hashed,
+        shared::{Shared, lock},
         upload::Uploader,
     },
     store::{ObjectName, Place},
 };
 
-/// Blobs after which the first index run is put while the session goes on, so that a killed run's work is found again and memory is
-/// bounded.
-const INDEX_RUN_BLOBS: usize = 1 << 18;
-/// No later run of a session has many more, whatever the session has put before.
-const INDEX_RUN_BLOBS_MAX: usize = limits::INDEX_ENTRIES_MAX / 2;
-
-/// Blobs after which the next index run is put, when so many are in runs of this session already: an eighth of those. Every lookup
-/// looks into every run. Runs of equal size would become hundreds in a long session, and nobody merges them before another session
-/// has half as many new blobs as one of them.
-fn next_run_blobs(indexed: usize) -> usize {
-    (indexed / 8).clamp(INDEX_RUN_BLOBS, INDEX_RUN_BLOBS_MAX)
-}
+pub use crate::repository::added::Added;
 
 /// How a session writes.
 pub struct SessionOptions {
@@ -59,23 +41,6 @@ pub struct SessionOptions {
     pub note: Option<SessionNote>,
 }
 
-/// What a session stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Added {
-    /// New data blobs.
-    pub data_blobs: u64,
-    /// Their plain bytes.
-    pub data_bytes: u64,
-    /// What they take in packs.
-    pub data_packed_bytes: u64,
-    /// New tree blobs.
-    pub tree_blobs: u64,
-    /// Their plain bytes.
-    pub tree_bytes: u64,
-    /// What they take in packs.
-    pub tree_packed_bytes: u64,
-}
-
 /// A writer's session.
 pub struct Session {
     pub(super) shared: Arc<Shared>,
@@ -83,81 +48,6 @@ pub struct Session {
     /// Where blobs of kind tree are gathered; those of kind data have a [`FrameWriter`] per thread.
     tree: Mutex<Frame>,
     note: Option<NoteId>,
-}
-
-/// What the session's threads share.
-pub(super) struct Shared {
-    pub(super) repository: Arc<Repository>,
-    pub(super) index: Arc<IndexSet>,
-    pub(super) level: Level,
-    pub(super) dry_run: bool,
-    /// Blobs that are new in this session, whether their pack is stored yet or not.
-    new_blobs: Mutex<NewBlobs>,
-    /// One bit for each pack of the index: whether something in it is needed.
-    used: Vec<AtomicU64>,
-    /// Packs that a pruner has condemned or removed: what lies in them does not count.
-    distrusted: RwLock<BTreeSet<PackId>>,
-    /// The pack being filled, for each kind.
-    pub(super) packs: [Mutex<Option<PackBuilder>>; 2],
-    stored: Mutex<Stored>,
-    /// Held by whoever puts an index run of this session, from choosing what it names until it is stored.
-    indexing: Mutex<()>,
-    failure: Mutex<Option<Error>>,
-    failed: AtomicBool,
-    pub(super) counts: Counts,
-}
-
-/// Packs that are durable.
-#[derive(Default)]
-struct Stored {
-    /// With their sizes.
-    packs: BTreeMap<PackId, u64>,
-    /// Index runs, with their sizes.
-    runs: Vec<(ObjectName, u64)>,
-    /// Blobs in the runs that were put while the session went on.
-    indexed: usize,
-    /// Packs that no index run names yet, but for the interim one.
-    unindexed: IndexBuilder,
-    /// A run for the first so many of these packs, to be deleted once another run names them, too.
-    interim: Option<(ObjectName, usize)>,
-    /// A run could not be deleted, nor will the next.
-    runs_stay: bool,
-}
-
-impl Stored {
-    fn has_full_run(&self) -> bool {
-        self.unindexed.blobs() >= next_run_blobs(self.indexed)
-    }
-}
-
-#[derive(Default)]
-pub(super) struct Counts {
-    blobs: [AtomicU64; 2],
-    bytes: [AtomicU64; 2],
-    packed_bytes: [AtomicU64; 2],
-}
-
-impl Counts {
-    /// Counts the blobs of a frame.
-    pub(super) fn add(&self, kind: BlobKind, blobs: usize, plain_bytes: usize, packed_bytes: usize) {
-        for (numbers, more) in [(&self.blobs, blobs), (&self.bytes, plain_bytes), (&self.packed_bytes, packed_bytes)] {
-            if let Some(number) = numbers.get(slot(kind)) {
-                number.fetch_add(more as u64, Ordering::Relaxed);
-            }
-        }
-    }
-}
-
-pub(super) const fn slot(kind: BlobKind) -> usize {
-    match kind {
-        BlobKind::Data => 0,
-        BlobKind::Tree => 1,
-    }
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // A panic in a worker ends the session without a commit; what the lock guards is not used for anything durable then.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Session {
@@ -226,16 +116,7 @@ impl Session {
     /// What was stored so far. Complete once everything was flushed.
     #[must_use]
     pub fn added(&self) -> Added {
-        let counts = &self.shared.counts;
-        let get = |numbers: &[AtomicU64; 2], kind| numbers.get(slot(kind)).map_or(0, |n| n.load(Ordering::Relaxed));
-        Added {
-            data_blobs: get(&counts.blobs, BlobKind::Data),
-            data_bytes: get(&counts.bytes, BlobKind::Data),
-            data_packed_bytes: get(&counts.packed_bytes, BlobKind::Data),
-            tree_blobs: get(&counts.blobs, BlobKind::Tree),
-            tree_bytes: get(&counts.bytes, BlobKind::Tree),
-            tree_packed_bytes: get(&counts.packed_bytes, BlobKind::Tree),
-        }
+        self.shared.counts.added()
     }
 
     /// W2: stores everything that was written; returns when it is durable. Frame writers must have been flushed by their owners.
@@ -255,106 +136,12 @@ impl Session {
         self.shared.check()
     }
 
-    /// W3: puts an index run for all packs that no run names yet, merging small runs into it where that keeps their number low.
-    /// Returns the runs that are superseded by it.
-    pub(crate) fn put_index(&self, merge: bool) -> Result<Vec<ObjectName>> {
-        let _indexing = lock(&self.shared.indexing);
-        let mut builder = {
-            let mut stored = lock(&self.shared.stored);
-            let named = stored.interim.map_or(0, |(_, packs)| packs);
-            if stored.unindexed.is_empty() || (!merge && named == stored.unindexed.packs()) {
-                return Ok(Vec::new());
-            }
-            std::mem::take(&mut stored.unindexed)
-        };
-        let mut superseded = Vec::new();
-        if merge {
-            let (mut runs, repeated) = self.runs_to_merge()?;
-            runs.sort_by_key(|run| run.size_bytes);
-            for run in runs {
-                let counts = run.table.counts();
-                let blobs = counts.data as usize + counts.tree as usize;
-                if blobs > 2 * builder.blobs() || blobs + builder.blobs() > limits::INDEX_ENTRIES_MAX {
-                    break;
-                }
-                builder.add_table(&run.table);
-                superseded.push(ObjectName::new(Place::Index, run.id));
-            }
-            let is_in_ours = |run: &&Run| packs_of(run).all(|pack| builder.names(&pack.id));
-            superseded.extend(repeated.into_iter().filter(is_in_ours).map(|run| ObjectName::new(Place::Index, run.id)));
-        }
-        self.shared.put_run(builder)?;
-        self.shared.supersede_interim(None);
-        Ok(superseded)
-    }
-
-    /// Puts an index run for all packs that no run names yet, while the session goes on. The next run names them again and supersedes
-    /// this one, so that frequent calls do not leave many small runs.
-    pub(crate) fn put_interim_index(&self) -> Result<()> {
-        let _indexing = lock(&self.shared.indexing);
-        let (builder, interim) = {
-            let mut stored = lock(&self.shared.stored);
-            let (packs, blobs) = (stored.unindexed.packs(), stored.unindexed.blobs());
-            if stored.interim.map_or(0, |(_, packs)| packs) == packs {
-                return Ok(());
-            }
-            // Where an object takes a while to be seen, the one it supersedes would have to stay so long.
-            let may_go = !stored.runs_stay && self.repository().store().abilities().visibility_delay_ms == 0;
-            if blobs < INDEX_RUN_BLOBS && may_go {
-                (stored.unindexed.clone(), Some(packs))
-            } else {
-                stored.indexed += blobs;
-                (std::mem::take(&mut stored.unindexed), None)
-            }
-        };
-        let run = self.shared.put_run(builder).map_err(|error| self.shared.fail(error))?;
-        self.shared.supersede_interim(interim.map(|packs| (run, packs)));
-        Ok(())
-    }
-
-    /// The runs of the index that are still there: those that name something no larger one names, and the others.
-    ///
-    /// One that is gone was merged or cleaned by somebody else; to merge it would name again what a prune has deleted meanwhile. One
-    /// whose packs larger ones name too has been merged before, in a store where it could not be deleted; to merge it again and
-    /// again would make the index grow with the square of the number of backups. It is not ours to delete for the larger one, though: whoever
-    /// put it may be about to delete that. A run is deleted only by who has put another one that says the same.
-    fn runs_to_merge(&self) -> Result<(Vec<&Run>, Vec<&Run>)> {
-        let mut present = BTreeSet::new();
-        self.repository().store().list(Place::Index, &mut |info| _ = present.insert(info.name))?;
-        let mut runs: Vec<_> = self.shared.index.runs().iter().collect();
-        runs.retain(|run| present.contains(&ObjectName::new(Place::Index, run.id)));
-        runs.sort_by_key(|run| (Reverse(run.table.counts().packs), run.id));
-        let mut named = HashSet::new();
-        // All packs are taken in, not only the first new one.
-        Ok(runs.into_iter().partition(|run| packs_of(run).filter(|pack| named.insert(pack.id)).count() > 0))
-    }
-
     /// Stored sizes of packs this session knows.
     pub(super) fn pack_sizes(&self) -> HashMap<PackId, u64> {
         let mut sizes: HashMap<_, _> =
             self.shared.index.all_packs().map(|pack| (pack.id, pack.size_bytes.into())).collect();
         sizes.extend(&lock(&self.shared.stored).packs);
         sizes
-    }
-
-    /// Makes sure that an index run names every pack this session has stored, before a snapshot relies on it. Usually that is seen
-    /// by the runs it put; one of them may have been merged by somebody else already.
-    pub(super) fn check_index(&self) -> Result<()> {
-        let repository = self.repository();
-        let runs = lock(&self.shared.stored).runs.clone();
-        let mut failure = None;
-        for (name, size_bytes) in &runs {
-            match repository.check_stored(name, *size_bytes) {
-                Err(error) if error.is_damage() || error.is_newer() => failure = Some(error),
-                result => result?,
-            }
-        }
-        let Some(failure) = failure else { return Ok(()) };
-        let index = repository.load_index(Some(&mut Vec::new()))?;
-        let named: HashSet<_> = index.all_packs().map(|pack| pack.id).collect();
-        // What was condemned since is not relied on any more, and may be out of the index already.
-        let relied_on = self.stored_packs().into_iter().filter(|pack| self.has_stored(pack));
-        if relied_on.into_iter().all(|pack| named.contains(&pack)) { Ok(()) } else { Err(failure) }
     }
 
     /// The packs that hold what was claimed and needed.
@@ -436,116 +223,6 @@ impl Session {
     }
 }
 
-fn packs_of(run: &Run) -> impl Iterator<Item = PackRow> {
-    (0..run.table.counts().packs).filter_map(|number| run.table.pack(number))
-}
-
-impl Shared {
-    pub(super) fn pack_bytes(&self) -> usize {
-        self.repository.config().parameters.pack_bytes as usize
-    }
-
-    /// Whether the index knows a trusted copy of the blob; its pack is then needed.
-    fn find_known(&self, kind: BlobKind, id: &BlobId) -> bool {
-        let distrusted = self.distrusted.read().unwrap_or_else(PoisonError::into_inner);
-        let found = self.index.find_where(kind, id, |pack| distrusted.is_empty() || !distrusted.contains(pack));
-        let Some(found) = found else { return false };
-        if let Some(word) = self.used.get(found.pack as usize / 64) {
-            let bit = 1 << (found.pack % 64);
-            if word.load(Ordering::Relaxed) & bit == 0 {
-                word.fetch_or(bit, Ordering::Relaxed);
-            }
-        }
-        true
-    }
-
-    /// Remembers the first failure; the session will not commit. Returns what the failing call reports.
-    pub(super) fn fail(&self, error: Error) -> Error {
-        let mut failure = lock(&self.failure);
-        self.failed.store(true, Ordering::SeqCst);
-        if failure.is_none() && !matches!(error, Error::Poisoned) {
-            *failure = Some(error);
-        }
-        Error::Poisoned
-    }
-
-    /// # Errors
-    /// The first failure, once; after that that there was one.
-    pub(super) fn check(&self) -> Result<()> {
-        if !self.failed.load(Ordering::SeqCst) {
-            return Ok(());
-        }
-        Err(lock(&self.failure).take().unwrap_or(Error::Poisoned))
-    }
-
-    pub(super) fn has_failed(&self) -> bool {
-        self.failed.load(Ordering::SeqCst)
-    }
-
-    /// Finishes and stores a pack, and takes it into the book of stored ones. Returns its buffer for re-use.
-    pub(super) fn put_pack(&self, pack: PackBuilder) -> Result<Vec<u8>> {
-        let FinishedPack { id, kind, key, bytes, directory } = pack.finish()?;
-        put_hashed(self.repository.store(), &ObjectName::new(Place::Data, id), &bytes)?;
-        if let (Some(cache), BlobKind::Tree) = (self.repository.cache(), kind) {
-            // The next backup compares with what is in here.
-            for (frame, _) in directory.locations(id) {
-                let from = frame.offset_bytes as usize;
-                let stored = bytes.get(from..from + frame.stored_bytes as usize).unwrap_or_default();
-                cache.keep_frame(&id, frame.ordinal, stored);
-            }
-        }
-        let is_full = {
-            let mut stored = lock(&self.stored);
-            stored.packs.insert(id, bytes.len() as u64);
-            stored.unindexed.add_pack(id, key, u32::try_from(bytes.len()).unwrap_or(u32::MAX), kind, &directory);
-            stored.has_full_run()
-        };
-        if is_full {
-            self.put_full_run()?;
-        }
-        Ok(bytes)
-    }
-
-    /// Puts a run when enough has come together for one.
-    fn put_full_run(&self) -> Result<()> {
-        let _indexing = lock(&self.indexing);
-        let builder = {
-            let mut stored = lock(&self.stored);
-            if !stored.has_full_run() {
-                return Ok(());
-            }
-            stored.indexed += stored.unindexed.blobs();
-            std::mem::take(&mut stored.unindexed)
-        };
-        self.put_run(builder)?;
-        self.supersede_interim(None);
-        Ok(())
-    }
-
-    /// Deletes the interim run, whose packs another one names now, and remembers that as the next interim one if it is that.
-    fn supersede_interim(&self, next: Option<(ObjectName, usize)>) {
-        let mut stored = lock(&self.stored);
-        let Some((old, _)) = std::mem::replace(&mut stored.interim, next) else { return };
-        stored.runs.retain(|(name, _)| *name != old);
-        drop(stored);
-        // One that stays says twice what is so.
-        if self.repository.store().delete(&old).is_err() {
-            lock(&self.stored).runs_stay = true;
-        }
-    }
-
-    fn put_run(&self, builder: IndexBuilder) -> Result<ObjectName> {
-        let run = builder.finish(self.repository.keys(), self.repository.runtime())?;
-        let name = ObjectName::new(Place::Index, run.id);
-        put_hashed(self.repository.store(), &name, &run.bytes)?;
-        if let Some(cache) = self.repository.cache().filter(|cache| cache.keeps_objects()) {
-            cached::keep(cache, self.repository.keys(), &run);
-        }
-        lock(&self.stored).runs.push((name, run.bytes.len() as u64));
-        Ok(name)
-    }
-}
-
 impl WriteBlobs for Session {
     fn write_blob(&self, kind: BlobKind, plain: &[u8]) -> Result<(BlobId, bool)> {
         let id = self.shared.repository.keys().blob_id(kind, plain);
@@ -571,25 +248,5 @@ impl WriteBlobs for Session {
             }
         }
         Ok((id, true))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// Sessions of ten million, a hundred million and a billion blobs, the last one of 70 TB.
-    #[test]
-    fn a_long_session_leaves_few_runs() {
-        for (blobs, runs_max) in [(10_000_000, 24), (100_000_000, 42), (1_000_000_000, 100)] {
-            let (mut indexed, mut runs) = (0, 0);
-            while indexed < blobs {
-                let next = next_run_blobs(indexed);
-                assert!(next <= INDEX_RUN_BLOBS.max(indexed / 8) && next < limits::INDEX_ENTRIES_MAX);
-                indexed += next;
-                runs += 1;
-            }
-            assert!(runs <= runs_max, "{runs} runs of {blobs} blobs");
-        }
     }
 }

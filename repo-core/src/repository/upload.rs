@@ -12,7 +12,7 @@ use std::{
 use crate::{
     error::{Error, Result},
     pack::builder::PackBuilder,
-    repository::session::Shared,
+    repository::shared::Shared,
 };
 
 /// Most bytes of packs that are being uploaded, whatever number of connections the store would like: each thread holds a whole pack.

@@ -1,16 +1,12 @@
 //! Reads back what was restored and holds every piece against its id.
 
-use std::{
-    sync::{Mutex, PoisonError},
-    thread,
-};
-
 use super::{context::Context, report::add};
 use crate::{
     blob::BlobKind,
     error::Result,
     id::BlobId,
     limits,
+    parallel::for_each_with,
     sink::{ExistingKind, Sink, SinkError},
     tree::{
         content::Pieces,
@@ -69,14 +65,14 @@ pub(super) fn verify<S: Sink>(context: &Context<'_, S>, tree: &BlobId) -> Result
                 return Ok(Descend::Into);
             }
             NodeKind::File { size_bytes, content } if selection.restore && context.is_verified(path) => match here {
-                Some(here) => batch.add(path, here, &entry.name, *size_bytes, content),
+                Some(here) => batch.add(path, here, &entry.name, *size_bytes, content)?,
                 None => context.problem(path.to_vec(), "verify", "the file is not in the target"),
             },
             _ => {}
         }
         Ok(Descend::Past)
     })?;
-    batch.run();
+    batch.run()?;
     context.check()
 }
 
@@ -87,7 +83,14 @@ struct Batch<'a, S: Sink> {
 }
 
 impl<S: Sink> Batch<'_, S> {
-    fn add(&mut self, path: &[u8], directory: &S::Directory, name: &Name, size_bytes: u64, content: &Content) {
+    fn add(
+        &mut self,
+        path: &[u8],
+        directory: &S::Directory,
+        name: &Name,
+        size_bytes: u64,
+        content: &Content,
+    ) -> Result<()> {
         let begin = |offset_bytes| Item {
             path: path.to_vec(),
             directory: directory.clone(),
@@ -100,49 +103,45 @@ impl<S: Sink> Batch<'_, S> {
         let mut at = 0;
         for piece in Pieces::new(self.context.blobs, content, size_bytes) {
             // The restore itself told of what cannot be read.
-            let Ok(piece) = piece else { return };
+            let Ok(piece) = piece else { return Ok(()) };
             item.pieces.push(piece);
             at += piece.length_bytes();
             if item.pieces.len() >= PIECES_PER_ITEM {
-                self.push(std::mem::replace(&mut item, begin(at)));
+                self.push(std::mem::replace(&mut item, begin(at)))?;
             }
         }
         if !item.pieces.is_empty() || size_bytes == 0 {
-            self.push(item);
+            self.push(item)?;
         }
+        Ok(())
     }
 
-    fn push(&mut self, item: Item<S>) {
+    fn push(&mut self, item: Item<S>) -> Result<()> {
         self.pieces += item.pieces.len() + 1;
         self.items.push(item);
         if self.pieces >= PIECES_PER_BATCH {
-            self.run();
+            self.run()?;
         }
+        Ok(())
     }
 
-    fn run(&mut self) {
+    fn run(&mut self) -> Result<()> {
         self.pieces = 0;
-        let (context, items) = (self.context, Mutex::new(std::mem::take(&mut self.items)));
-        thread::scope(|scope| {
-            for _ in 0..context.options.thread_count() {
-                scope.spawn(|| {
-                    let mut buffer = Vec::new();
-                    while !context.stopped() {
-                        let item = items.lock().unwrap_or_else(PoisonError::into_inner).pop();
-                        let Some(item) = item else { break };
-                        verify_item(context, item, &mut buffer);
-                    }
-                });
-            }
-        });
+        let (context, items) = (self.context, std::mem::take(&mut self.items));
+        let work = |buffer: &mut Vec<u8>, item: &Item<S>| {
+            context.check()?;
+            verify_item(context, item, buffer);
+            Ok(())
+        };
+        for_each_with(&items, context.options.thread_count(), Vec::new, work, |_| Ok(()))
     }
 }
 
-fn verify_item<S: Sink>(context: &Context<'_, S>, item: Item<S>, buffer: &mut Vec<u8>) {
-    match is_same(context, &item, buffer) {
+fn verify_item<S: Sink>(context: &Context<'_, S>, item: &Item<S>, buffer: &mut Vec<u8>) {
+    match is_same(context, item, buffer) {
         Ok(true) => add(&context.tally.bytes_verified, item.pieces.iter().map(Piece::length_bytes).sum()),
-        Ok(false) => context.problem(item.path, "verify", "what is in the target is not what the snapshot has"),
-        Err(error) => context.problem(item.path, "verify", error.to_string()),
+        Ok(false) => context.problem(item.path.clone(), "verify", "what is in the target is not what the snapshot has"),
+        Err(error) => context.problem(item.path.clone(), "verify", error.to_string()),
     }
 }
 

@@ -97,6 +97,8 @@ pub enum Reason {
     NewestWithin(Period, Span),
     /// It is the oldest of the group, and still young enough.
     OldestWithin(Period, Span),
+    /// Another one is kept that was made from it by an edit, or that it was made from.
+    Edited,
 }
 
 impl fmt::Display for Reason {
@@ -114,6 +116,7 @@ impl fmt::Display for Reason {
             Self::Newest(period) => write!(out, "{} snapshot", period.adverb()),
             Self::Oldest(period) => write!(out, "oldest {} snapshot", period.adverb()),
             Self::NewestWithin(period, span) => write!(out, "{} within {span}", period.adverb()),
+            Self::Edited => out.write_str("edited from or to one that is kept"),
             Self::OldestWithin(period, span) => write!(out, "oldest {} within {span}", period.adverb()),
         }
     }

@@ -21,7 +21,7 @@ use crate::{
 /// readable until they are deleted; what is gone already cannot be saved.
 ///
 /// # Errors
-/// [`Error::PrunedAway`] when something is gone; the next backup will store it anew.
+/// [`Error::Unreadable`] when something is gone or damaged; the next backup will store it anew.
 pub fn store_again(session: &Session, tree: &BlobId) -> Result<()> {
     let repository = session.repository();
     let index = Arc::new(repository.load_index(None)?);
@@ -108,7 +108,7 @@ impl ReadBlobs for Readers {
     }
 }
 
-/// What cannot be read any more has been pruned; everything else is what it is.
+/// What cannot be read any more has been pruned, or is damaged; everything else is what it is.
 fn gone(error: Error) -> Error {
-    if error.is_damage() { Error::PrunedAway } else { error }
+    if error.is_damage() { Error::Unreadable(Box::new(error)) } else { error }
 }

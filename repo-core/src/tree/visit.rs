@@ -1,11 +1,10 @@
 //! Visiting every page below some roots, each once, with several threads, in no particular order.
 
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-
 use crate::{
     blob::ReadBlobs,
-    error::{Error, Result},
+    error::Result,
     id::BlobId,
+    parallel::for_each_found,
     progress::Cancel,
     tree::{
         TreeBlob,
@@ -34,70 +33,19 @@ pub fn visit(
     cancel: &Cancel,
 ) -> Result<()> {
     let pages = roots.into_iter().filter(|root| visitor.page(root)).collect();
-    let walk = Walk {
-        blobs,
-        visitor,
-        cancel,
-        state: Mutex::new(State { pages, busy: 0, failure: None }),
-        wake: Condvar::new(),
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..threads.max(1) {
-            scope.spawn(|| walk.work());
-        }
-    });
-    let state = walk.state.into_inner().unwrap_or_else(PoisonError::into_inner);
-    state.failure.map_or(Ok(()), Err)
-}
-
-struct State {
-    /// Pages to be read. The last one named is read first, so that what lies side by side in a frame is read together.
-    pages: Vec<BlobId>,
-    /// Threads that are reading a page, and may find further ones.
-    busy: usize,
-    failure: Option<Error>,
+    let walk = Walk { blobs, visitor };
+    for_each_found(pages, threads, Vec::new, |scratch, page, found| {
+        cancel.check()?;
+        walk.read(&page, scratch, found)
+    })
 }
 
 struct Walk<'a> {
     blobs: &'a dyn ReadBlobs,
     visitor: &'a dyn Visitor,
-    cancel: &'a Cancel,
-    state: Mutex<State>,
-    wake: Condvar,
 }
 
 impl Walk<'_> {
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // A panic in a thread ends the walk: the scope passes it on.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn work(&self) {
-        let (mut scratch, mut found) = (Vec::new(), Vec::new());
-        let mut state = self.lock();
-        while state.failure.is_none() {
-            let Some(page) = state.pages.pop() else {
-                if state.busy == 0 {
-                    break;
-                }
-                state = self.wake.wait(state).unwrap_or_else(PoisonError::into_inner);
-                continue;
-            };
-            state.busy += 1;
-            drop(state);
-            let leaving = Leaving(self);
-            let read = self.cancel.check().and_then(|()| self.read(&page, &mut scratch, &mut found));
-            let mut now = self.lock();
-            if let Err(error) = read {
-                now.failure.get_or_insert(error);
-            }
-            now.pages.append(&mut found);
-            drop(now);
-            drop(leaving);
-            state = self.lock();
-        }
-    }
-
     fn read(&self, page: &BlobId, scratch: &mut Vec<u8>, found: &mut Vec<BlobId>) -> Result<()> {
         let mut name = |page: BlobId| {
             if self.visitor.page(&page) {
@@ -129,15 +77,5 @@ impl Walk<'_> {
                 self.visitor.data(blob);
             }
         }
-    }
-}
-
-/// Counts a thread as idle again when dropped, whatever happened.
-struct Leaving<'a, 'b>(&'a Walk<'b>);
-
-impl Drop for Leaving<'_, '_> {
-    fn drop(&mut self) {
-        self.0.lock().busy -= 1;
-        self.0.wake.notify_all();
     }
 }

@@ -10,6 +10,7 @@ pub mod bench;
 pub mod beside;
 pub mod checkpoints;
 pub mod compare;
+pub mod late;
 pub mod memory_blobs;
 pub mod model;
 pub mod prune_stage;

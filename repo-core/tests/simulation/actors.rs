@@ -72,8 +72,7 @@ pub fn run(world: &Arc<World>, actor: usize, command: Command) {
         Ok(Ok(())) => {}
         Ok(Err(error)) => {
             match &error {
-                Error::PrunedAway => state.counts.add(Event::PrunedAway),
-                Error::Damaged(_) if command == Command::Backup => state.counts.add(Event::PrunedUnclaimed),
+                Error::PrunedAway | Error::Vanished { .. } => state.counts.add(Event::PrunedAway),
                 Error::Refused(_) if command == Command::Prune => state.counts.add(Event::PruneRefused),
                 _ => {}
             }
@@ -91,10 +90,8 @@ fn may_end_with(error: &Error, command: Command, met_faults: bool, seems_dead: b
     let writes = matches!(command, Command::Backup | Command::Tag | Command::Rewrite | Command::Copy);
     match error {
         Error::Store(_) => met_faults,
-        Error::PrunedAway => writes,
+        Error::PrunedAway | Error::Vanished { .. } => writes,
         Error::Refused(_) => command == Command::Prune,
-        // What it had stored and not yet claimed was pruned.
-        Error::Damaged(damage) if damage.reason.ends_with("run again") => writes,
         // It was taken for left behind: its body expired, and what it needs was pruned.
         Error::Damaged(_) => writes && seems_dead,
         _ => false,

@@ -76,7 +76,6 @@ events! {
     WriterRescued: "backups that stored again what was condemned",
     MadeAnew: "backups made anew since what they needed was pruned",
     PrunedAway: "backups of streams, edits and copies that gave up since what they needed was pruned",
-    PrunedUnclaimed: "backups that gave up since what they had just stored was pruned",
     PrunerRescued: "prunes that moved again after the mark",
     PruneRefused: "prunes that refused to delete anything",
     MarkAdopted: "marks of killed prunes finished by another",
