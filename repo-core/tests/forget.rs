@@ -97,8 +97,7 @@ fn forgetting_by_rules_beside_an_edit_leaves_what_the_rules_keep() {
         tag(&open(shared), stage.ids[&3], "new", true);
         let left: BTreeSet<_> = snapshots(&open(store)).iter().map(|(_, snapshot)| snapshot.time).collect();
         assert!(left.is_superset(&[day(2), day(3)].into()), "{moments:?}: {left:?}");
-        let moments = *at.lock().unwrap();
-        moments
+        *at.lock().unwrap()
     };
     let moments = count(None);
     assert!(moments > 10, "{moments}");
