@@ -182,6 +182,12 @@ impl Cache {
         is_whole.then_some(bytes)
     }
 
+    /// Whether a snapshot body or seal is here, as it seems.
+    #[must_use]
+    pub fn has_snapshot(&self, id: &ObjectId) -> bool {
+        self.path(Part::Snapshots, &id.to_string()).exists()
+    }
+
     /// Keeps a snapshot body or seal, as stored, under the name that is its hash.
     pub fn keep_snapshot(&self, id: &ObjectId, bytes: &[u8]) {
         // One that is not what its name says would be dropped when it is read: it stays with whoever tells of the damage.

@@ -3,6 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
+    cache::Cache,
     crypto::keys::ObjectKind,
     envelope::object,
     error::{Damage, Error, Result, StoreErrorKind},
@@ -132,6 +133,20 @@ impl Repository {
         let value = object::open(self.keys(), kind, &bytes, &name)?;
         cache.keep_snapshot(&id, &bytes);
         Ok(value)
+    }
+
+    /// Fetches what is not in the local cache yet, several at once: each alone would wait for the one before it. What goes wrong is seen
+    /// by whoever reads it then.
+    pub(crate) fn fetch_snapshots(&self, cache: &Cache, listed: &[ObjectInfo]) {
+        if !cache.keeps_objects() || cache.is_read_only() {
+            return;
+        }
+        let missing: Vec<_> =
+            listed.iter().map(|info| info.name).filter(|name| !cache.has_snapshot(&name.id())).collect();
+        let _ = for_each(&missing, self.store().abilities().connections.max(1), |name| {
+            cache.keep_snapshot(&name.id(), &self.load_bytes(name)?);
+            Ok(())
+        });
     }
 
     /// Reads the stored bytes of a stand-alone object.

@@ -166,6 +166,7 @@ impl Listing {
         let listed = repository.list(Place::Snapshots)?;
         if let Some(cache) = repository.cache() {
             cache.retain_snapshots(&listed.iter().map(|info| info.name.id()).collect());
+            repository.fetch_snapshots(cache, &listed);
         }
         for info in listed {
             if info.size_bytes == SEAL_BYTES {
