@@ -1,6 +1,9 @@
 //! What a run asks of stores: counted, priced, and ended where it is more than was allowed.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    fmt::Write as _,
+    sync::{Arc, Mutex},
+};
 
 use repo_core::store::{
     Store,
@@ -29,7 +32,7 @@ pub(crate) type Metered = Arc<BudgetStore<Box<dyn Store>>>;
 pub(crate) struct Meters {
     requests_max: Option<u64>,
     cost_max: Option<f64>,
-    meters: Mutex<Vec<Meter>>,
+    watched: Mutex<Vec<Meter>>,
 }
 
 /// One of them.
@@ -47,7 +50,7 @@ impl Meters {
             let is_valid = (0.0..=1e9).contains(&cost);
             is_valid.then_some(cost).ok_or_else(|| Failure::usage("--max-cost is not between 0 and a billion"))
         });
-        Ok(Self { requests_max: global.max_requests, cost_max: cost_max.transpose()?, meters: Mutex::default() })
+        Ok(Self { requests_max: global.max_requests, cost_max: cost_max.transpose()?, watched: Mutex::default() })
     }
 
     /// Counts what goes to a store from now on.
@@ -67,13 +70,13 @@ impl Meters {
         let cost_max = self.cost_max.filter(|_| prices != Prices::default()).map(|cost| (cost * NANO) as u64);
         let budget = Budget { requests_max: self.requests_max, cost_max, prices };
         let store = Arc::new(BudgetStore::new(store, budget));
-        locked(&self.meters).push(Meter { store: Arc::clone(&store), location, currency, is_remote });
+        locked(&self.watched).push(Meter { store: Arc::clone(&store), location, currency, is_remote });
         Ok(store)
     }
 
     /// Tells what was asked of stores: of those far away, and with `-v` of all.
     pub(crate) fn report(&self, output: &Output) {
-        let meters = locked(&self.meters);
+        let meters = locked(&self.watched);
         let worth_it = |meter: &&Meter| meter.is_remote || output.verbosity() > 0;
         for meter in meters.iter().filter(worth_it).filter(|meter| meter.store.counts().requests() > 0) {
             if output.json() {
@@ -112,7 +115,7 @@ impl Meter {
             size::bytes(read_bytes)
         );
         if let (Some(cost), Some(currency)) = (self.cost(), &self.currency) {
-            text.push_str(&format!("; about {} {currency}", money(cost)));
+            let _ = write!(text, "; about {} {currency}", money(cost)); // a text takes everything
         }
         text
     }

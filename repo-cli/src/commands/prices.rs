@@ -10,7 +10,7 @@ use crate::{
 
 /// Print the table of what stores charge that is built in
 ///
-/// To change it: write it to prices.json in coffer's configuration folder (mostly ~/.config/coffer), or to a file named by COFFER_PRICES.
+/// To change it: write it to prices.json in coffer's configuration folder (mostly ~/.config/coffer), or to a file named by the variable `COFFER_PRICES`.
 #[derive(Debug, Args)]
 pub(crate) struct PricesArgs {}
 
