@@ -128,6 +128,14 @@ pub(crate) struct Global {
     #[arg(long, global = true, value_name = "AMOUNT")]
     pub(crate) max_cost: Option<f64>,
 
+    /// Send at most so many KiB a second
+    #[arg(long, global = true, value_name = "RATE")]
+    pub(crate) limit_upload: Option<u64>,
+
+    /// Fetch at most so many KiB a second
+    #[arg(long, global = true, value_name = "RATE")]
+    pub(crate) limit_download: Option<u64>,
+
     /// How hard to compress: off, fastest, auto, better, max, or a level of zstd
     #[arg(long, global = true, value_name = "LEVEL")]
     pub(crate) compression: Option<String>,

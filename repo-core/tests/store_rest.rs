@@ -9,15 +9,22 @@ mod servers;
 use std::{
     fs,
     os::unix::fs::PermissionsExt,
-    sync::atomic::{AtomicUsize, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
 };
 
 use repo_core::{
     error::{StoreError, StoreErrorKind},
+    progress::Cancel,
     store::{
         ByteRange, ObjectName, Place, Store,
         rest::{RestOptions, RestStore},
+        retry::SystemPace,
         testing::contract::{check_store, check_store_that_shows_parts, object},
+        throttle::Throttle,
         tls::TlsOptions,
     },
 };
@@ -239,4 +246,33 @@ fn a_broken_server_is_not_an_empty_one() {
         let (failed, text) = tell(done.unwrap_err());
         assert_eq!(failed, StoreErrorKind::Retry, "{text}");
     }
+}
+
+/// Limits of transfer hold for what goes over all connections together, in small pieces.
+#[test]
+fn transfers_keep_to_their_limits() {
+    let server = RestServer::start(Kind::RestServer, How::default());
+    made(&server);
+    let rate = std::num::NonZeroU64::new(1 << 20);
+    let pace = Arc::new(SystemPace::new(Cancel::default()));
+    let throttle = Some(Arc::new(Throttle::new(rate, rate, pace)));
+    let store = RestStore::new(RestOptions { url: server.url("repo"), throttle, ..RestOptions::default() }).unwrap();
+    let contents: Vec<Vec<u8>> = (0..3_u8).map(|number| vec![number; 700 << 10]).collect();
+    let begin = Instant::now();
+    std::thread::scope(|scope| {
+        for content in &contents {
+            scope.spawn(|| store.put(&object(Place::Data, content), content).unwrap());
+        }
+    });
+    let sent = begin.elapsed();
+    // 2.05 MiB at a MiB a second; the last piece, of up to 256 KiB, begins at the end of its slot.
+    assert!(sent >= Duration::from_millis(1_700), "{sent:?}");
+    let begin = Instant::now();
+    let mut bytes = Vec::new();
+    for content in &contents {
+        store.get(&object(Place::Data, content), ALL, &mut bytes).unwrap();
+        assert_eq!(&bytes, content);
+    }
+    let fetched = begin.elapsed();
+    assert!(fetched >= Duration::from_millis(1_700), "{fetched:?}");
 }

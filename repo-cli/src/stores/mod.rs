@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    num::NonZeroU64,
     path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
@@ -12,7 +13,8 @@ use repo_core::{
     store::{
         Store,
         local::LocalStore,
-        retry::{RetryNotice, RetryPolicy, RetryStore},
+        retry::{RetryNotice, RetryPolicy, RetryStore, SystemPace},
+        throttle::{Throttle, ThrottledStore},
         tls::TlsOptions,
     },
 };
@@ -50,6 +52,8 @@ pub(crate) struct StoreSettings {
     cacert: Option<PathBuf>,
     tls_client_cert: Option<PathBuf>,
     insecure_tls: bool,
+    upload_kib: Option<NonZeroU64>,
+    download_kib: Option<NonZeroU64>,
     environment: Environment,
 }
 
@@ -63,8 +67,18 @@ impl StoreSettings {
             cacert: file(&global.cacert, "CACERT"),
             tls_client_cert: file(&global.tls_client_cert, "TLS_CLIENT_CERT"),
             insecure_tls: global.insecure_tls || settings::switch(environment, "INSECURE_TLS")?,
+            upload_kib: global.limit_upload.and_then(NonZeroU64::new),
+            download_kib: global.limit_download.and_then(NonZeroU64::new),
             environment: environment.clone(),
         })
+    }
+
+    /// The limits of transfer, if there are any; 0 is none.
+    fn throttle(&self, cancel: &Cancel) -> Option<Arc<Throttle>> {
+        let bytes = |kib: Option<NonZeroU64>| kib.map(|kib| kib.saturating_mul(NonZeroU64::MIN.saturating_add(1023)));
+        let [upload, download] = [self.upload_kib, self.download_kib].map(bytes);
+        let pace = Arc::new(SystemPace::new(cancel.clone()));
+        (upload.is_some() || download.is_some()).then(|| Arc::new(Throttle::new(upload, download, pace)))
     }
 
     /// Certificates.
@@ -103,12 +117,18 @@ pub(crate) fn open(
     output: &Arc<Output>,
     cancel: &Cancel,
 ) -> Result<Arc<dyn Store>> {
+    let throttle = settings.throttle(cancel);
     let store: Box<dyn Store> = match address {
         Address::Local(path) => {
-            return Ok(meters.watch(Box::new(LocalStore::new(path)), false, &settings.environment)?);
+            let local = LocalStore::new(path);
+            let store: Box<dyn Store> = match throttle {
+                Some(throttle) => Box::new(ThrottledStore::new(local, throttle)),
+                None => Box::new(local),
+            };
+            return Ok(meters.watch(store, false, &settings.environment)?);
         }
         #[cfg(feature = "rest")]
-        Address::Rest(address) => Box::new(rest::open(address, settings)?),
+        Address::Rest(address) => Box::new(rest::open(address, settings, throttle)?),
         #[cfg(not(feature = "rest"))]
         Address::Rest(_) => return Err(left_out("rest")),
         Address::S3(_) => return Err(left_out("s3")),

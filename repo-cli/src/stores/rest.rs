@@ -1,14 +1,21 @@
 //! Repositories on restic REST servers.
 
+use std::sync::Arc;
+
 use repo_core::store::{
     rest::{RestOptions, RestStore},
     secret::Secret,
+    throttle::Throttle,
 };
 
 use super::StoreSettings;
 use crate::{location::RestAddress, report::Result};
 
-pub(super) fn open(address: &RestAddress, settings: &StoreSettings) -> Result<RestStore> {
+pub(super) fn open(
+    address: &RestAddress,
+    settings: &StoreSettings,
+    throttle: Option<Arc<Throttle>>,
+) -> Result<RestStore> {
     let text = |name| settings.environment.get(name).map(|variable| variable.text().map(str::to_owned)).transpose();
     let user = match &address.user {
         Some(user) => Some(user.clone()),
@@ -24,6 +31,7 @@ pub(super) fn open(address: &RestAddress, settings: &StoreSettings) -> Result<Re
         connections: settings.options.connections("rest.connections")?,
         tls: settings.tls()?,
         system_proxy: true,
+        throttle,
     };
     Ok(RestStore::new(options)?)
 }

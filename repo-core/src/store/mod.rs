@@ -25,6 +25,7 @@ pub mod tls;
 
 #[cfg(any(test, feature = "test-support"))]
 pub mod testing;
+pub mod throttle;
 
 /// The places of a repository.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -24,7 +24,7 @@ use ureq::{
     },
 };
 
-use super::RestOptions;
+use super::{RestOptions, throttled::ThrottledConnector};
 use crate::{
     error::{Error, StoreErrorKind},
     store::{
@@ -63,8 +63,9 @@ pub(super) fn agent(options: RestOptions, connections: usize) -> Result<Agent, E
         .input_buffer_size(BUFFER_BYTES)
         .output_buffer_size(BUFFER_BYTES)
         .build();
+    let throttled = ThrottledConnector(options.throttle);
     if let Some(path) = options.socket {
-        return Ok(Agent::with_parts(config, SocketConnector { path }, NoResolver));
+        return Ok(Agent::with_parts(config, SocketConnector { path }.chain(throttled), NoResolver));
     }
     // The system's certificates are read with the first connection, and only if one is to be encrypted; a mistake in what was given is
     // told at once.
@@ -73,7 +74,8 @@ pub(super) fn agent(options: RestOptions, connections: usize) -> Result<Agent, E
         let _ = ready.set(Ok(tls::client_config(&options.tls)?));
     }
     let chain = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
-    Ok(Agent::with_parts(config, chain.chain(TlsConnector(ready, options.tls)), DefaultResolver::default()))
+    let chain = chain.chain(TlsConnector(ready, options.tls)).chain(throttled);
+    Ok(Agent::with_parts(config, chain, DefaultResolver::default()))
 }
 
 /// Encrypts the connections to servers whose URL begins with `https`.

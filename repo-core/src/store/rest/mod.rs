@@ -5,7 +5,7 @@
 //!
 //! No request is repeated here; [`super::retry`] does that.
 
-use std::{fmt, path::PathBuf};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use ureq::{
     Agent, Body,
@@ -17,6 +17,7 @@ use super::{
     Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
     remote::{self, Failure},
     secret::Secret,
+    throttle::Throttle,
     tls::TlsOptions,
 };
 use crate::error::{Error, StoreError, StoreErrorKind};
@@ -25,6 +26,7 @@ mod answer;
 mod connect;
 mod listing;
 mod read;
+mod throttled;
 
 /// What tells version 2 of the protocol from version 1, and from a request of another protocol at the same port.
 const MEDIA_TYPE: &str = "application/vnd.x.restic.rest.v2";
@@ -51,6 +53,8 @@ pub struct RestOptions {
     pub tls: TlsOptions,
     /// Whether the proxy is used that the variables of the process name (`HTTPS_PROXY` and its like).
     pub system_proxy: bool,
+    /// Limits of transfer, if there are any.
+    pub throttle: Option<Arc<Throttle>>,
 }
 
 /// A repository on a restic REST server.
@@ -60,6 +64,7 @@ pub struct RestStore {
     authorization: Option<Secret>,
     connections: usize,
     location: String,
+    throttle: Option<Arc<Throttle>>,
 }
 
 impl RestStore {
@@ -81,8 +86,9 @@ impl RestStore {
         };
         let connections = if options.connections == 0 { CONNECTIONS } else { options.connections };
         let authorization = options.user.as_ref().map(|(user, password)| connect::authorization(user, password));
+        let throttle = options.throttle.clone();
         let agent = connect::agent(options, connections)?;
-        Ok(Self { agent, url, authorization, connections, location })
+        Ok(Self { agent, url, authorization, connections, location, throttle })
     }
 
     /// An object's URL. Packs are not spread over folders here; the server does that.
@@ -109,7 +115,10 @@ impl RestStore {
             request = request.header(header::EXPECT, "100-continue");
         }
         let silence = remote::answer_silence(sent_bytes).max(call.silence);
+        let throttled =
+            self.throttle.as_ref().map(|throttle| throttle.longest(sent_bytes, call.wanted_bytes, self.connections));
         let whole = remote::deadline(sent_bytes + call.wanted_bytes).max(silence + remote::CONNECT);
+        let whole = whole.saturating_add(throttled.unwrap_or_default());
         macro_rules! run {
             ($body:expr) => {{
                 let request = request.body($body).map_err(|error| Failure::permanent(error.to_string()))?;
