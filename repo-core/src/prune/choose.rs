@@ -131,7 +131,10 @@ impl Engine<'_> {
     fn is_unindexed(&self) -> Result<bool> {
         let wanted: HashSet<_> = self.missing.iter().map(|blob| (blob.kind, blob.prefix)).collect();
         let named: HashSet<_> = self.index.all_packs().map(|pack| pack.id).collect();
-        for (pack, listed) in self.listed.iter().filter(|(pack, _)| !named.contains(pack)) {
+        let mut unnamed: Vec<_> = self.listed.iter().filter(|(pack, _)| !named.contains(pack)).collect();
+        // In the same order each time, so that what a seed has found can be found again.
+        unnamed.sort_unstable_by_key(|(pack, _)| **pack);
+        for (pack, listed) in unnamed {
             self.cancel.check()?;
             let found = read_directory(self.repository.store(), self.repository.keys(), *pack, listed.size_bytes);
             match found {
