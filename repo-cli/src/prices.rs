@@ -88,7 +88,10 @@ pub(crate) fn of(location: &str, environment: &Environment) -> Result<Option<(En
     let named = environment.get("PRICES").is_some();
     let failed = |error: &std::io::Error| Failure::io("read the prices in", path.display(), error);
     match fs::metadata(&path) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound && !named => {
+        // A service's home may be no folder at all.
+        Err(error)
+            if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) && !named =>
+        {
             return find(TABLE, location).map_err(Failure::new);
         }
         Err(error) => return Err(failed(&error)),
