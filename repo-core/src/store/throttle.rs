@@ -48,7 +48,10 @@ impl Bucket {
 impl fmt::Debug for Throttle {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         let rate = |bucket: &Option<Bucket>| bucket.as_ref().map(|bucket| bucket.bytes_per_second);
-        out.debug_struct("Throttle").field("sent", &rate(&self.sent)).field("fetched", &rate(&self.fetched)).finish()
+        out.debug_struct("Throttle")
+            .field("sent", &rate(&self.sent))
+            .field("fetched", &rate(&self.fetched))
+            .finish_non_exhaustive()
     }
 }
 
