@@ -636,7 +636,7 @@ def listing(repository):
             yield f"session {some(note[:3])} {note.process} {at(note.started)}"
         elif number == MARK:
             yield f"mark {at(note.created)} {' '.join(pack.hex() for pack in note.packs) or '-'}"
-        else:
+        elif number == EXPIRE:
             yield f"expire {at(note.created)} {note.body.hex()}"
 
 

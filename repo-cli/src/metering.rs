@@ -78,25 +78,49 @@ impl Meters {
     pub(crate) fn report(&self, output: &Output) {
         let meters = locked(&self.watched);
         let worth_it = |meter: &&Meter| meter.is_remote || output.verbosity() > 0;
-        for meter in meters.iter().filter(worth_it).filter(|meter| meter.store.counts().requests() > 0) {
-            if output.json() {
-                output.json_error(&meter.document());
-            } else {
-                output.note(&meter.in_words());
+        for meter in meters.iter().filter(worth_it) {
+            let counts = meter.store.counts();
+            if counts.requests() == 0 {
+                continue;
             }
+            if output.json() {
+                output.json_error(&meter.document(&counts));
+            } else {
+                output.note(&meter.in_words(&counts));
+            }
+        }
+    }
+}
+
+/// What a run would ask of the store, as an estimate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Estimate(pub(crate) Counts);
+
+impl Meters {
+    /// Tells what the real thing would take of the repository, which was the first to be opened.
+    pub(crate) fn foretell(&self, output: &Output, Estimate(counts): Estimate) {
+        let meters = locked(&self.watched);
+        let Some(meter) = meters.first() else { return };
+        if output.json() {
+            let mut document = meter.document(&counts);
+            if let Some(object) = document.as_object_mut() {
+                object.insert("message_type".into(), json!("estimate"));
+            }
+            output.json_error(&document);
+        } else {
+            output.note(&format!("it would take about {}", meter.in_words(&counts)));
         }
     }
 }
 
 impl Meter {
     #[expect(clippy::cast_precision_loss, reason = "for display")]
-    fn cost(&self) -> Option<f64> {
-        self.currency.as_ref().map(|_| self.store.cost() as f64 / NANO)
+    fn cost(&self, counts: &Counts) -> Option<f64> {
+        self.currency.as_ref().map(|_| self.store.cost_of(counts) as f64 / NANO)
     }
 
-    fn in_words(&self) -> String {
-        let counts = self.store.counts();
-        let Counts { puts, gets, lists, stats, deletes, written_bytes, read_bytes, .. } = counts;
+    fn in_words(&self, counts: &Counts) -> String {
+        let Counts { puts, gets, lists, stats, deletes, written_bytes, read_bytes, .. } = *counts;
         let requests = [
             (puts, "write", "writes"),
             (gets, "read", "reads"),
@@ -114,14 +138,13 @@ impl Meter {
             size::bytes(written_bytes),
             size::bytes(read_bytes)
         );
-        if let (Some(cost), Some(currency)) = (self.cost(), &self.currency) {
+        if let (Some(cost), Some(currency)) = (self.cost(counts), &self.currency) {
             let _ = write!(text, "; about {} {currency}", money(cost)); // a text takes everything
         }
         text
     }
 
-    fn document(&self) -> Value {
-        let counts = self.store.counts();
+    fn document(&self, counts: &Counts) -> Value {
         json!({
             "message_type": "requests",
             "location": self.location,
@@ -133,7 +156,7 @@ impl Meter {
             "deletes": counts.deletes,
             "bytes_sent": counts.written_bytes,
             "bytes_fetched": counts.read_bytes,
-            "cost": self.cost(),
+            "cost": self.cost(counts),
             "currency": self.currency,
         })
     }

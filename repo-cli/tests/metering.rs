@@ -74,3 +74,32 @@ fn prices_can_be_had_and_must_be_valid() {
     sandbox.coffer(&["snapshots", "--max-cost", "0"]).assert().success();
     sandbox.coffer(&["snapshots", "--max-cost", "-1"]).assert().code(2);
 }
+
+/// What a dry run foretells, held against what the real one then takes.
+#[test]
+fn estimates_come_true() {
+    let sandbox = Sandbox::with_repository();
+    for number in 0..40_u32 {
+        let noise: Vec<u8> = (0..30_000_u32).map(|at| at.wrapping_mul(number * 7919 + 13).to_le_bytes()[2]).collect();
+        fs::write(sandbox.path(&format!("src/file{number}")), noise).unwrap();
+    }
+    sandbox.coffer(&["backup", "src"]).assert().success();
+    let target = tempfile::tempdir().unwrap();
+    let target = target.path().to_str().unwrap();
+    let told = |arguments: &[&str], kind: &str| -> Value {
+        let assert = sandbox.coffer(arguments).args(["--json", "-v"]).assert().success();
+        let told = lines(&assert.get_output().stderr);
+        told.into_iter().find(|line| line["message_type"] == kind).unwrap()
+    };
+    let number = |value: &Value, key: &str| value[key].as_u64().unwrap();
+    let restore = ["restore", "latest", "--target", target];
+    let check = ["check", "--read-data"];
+    for (arguments, overhead_requests) in [(&restore[..], 20), (&check[..], 20)] {
+        let foretold = told(&[arguments, &["--dry-run"]].concat(), "estimate");
+        let taken = told(arguments, "requests");
+        let (few, many) = (number(&foretold, "requests"), number(&taken, "requests"));
+        assert!(few <= many && many <= few + overhead_requests, "{arguments:?}: {foretold} {taken}");
+        let (few, many) = (number(&foretold, "bytes_fetched"), number(&taken, "bytes_fetched"));
+        assert!(few > 1_000 && many >= few / 2 && many <= few + 100_000, "{arguments:?}: {foretold} {taken}");
+    }
+}

@@ -1,12 +1,13 @@
 //! `coffer check`: is everything there, and what it was?
 
 use clap::Args;
-use repo_core::check::{CheckOptions, CheckReport, Finding, ReadData, Severity, check};
+use repo_core::check::{CheckOptions, CheckReport, Finding, ReadData, Severity, check, foresee};
 use serde_json::json;
 
 use crate::{
     context::Context,
     json::text,
+    metering::Estimate,
     output::Output,
     progress::{Display, Work},
     report::{Ending, Failure, Result, plain},
@@ -26,6 +27,10 @@ pub(crate) struct CheckArgs {
     #[arg(long, value_name = "N/T|P%|SIZE")]
     read_data_subset: Option<String>,
 
+    /// Only tell what it would take of the store
+    #[arg(short = 'n', long)]
+    dry_run: bool,
+
     /// No checks are made by a cache
     #[arg(long, hide = true)]
     with_cache: bool,
@@ -40,8 +45,12 @@ impl CheckArgs {
         };
         let repository = context.open()?;
         let output = &context.output;
-        let display = Display::begin(Work::Check, context);
         let options = CheckOptions { read_data, ..CheckOptions::default() };
+        if self.dry_run {
+            context.meters.foretell(output, Estimate(foresee(&repository, options)?));
+            return Ok(Ending::Done);
+        }
+        let display = Display::begin(Work::Check, context);
         let result = check(&repository, options, display.meter(), &context.cancel);
         let seconds = display.seconds();
         drop(display);

@@ -11,11 +11,13 @@ use repo_core::{
         plan::{MaxUnused, Plan, Reason, Victim},
         prune,
     },
+    store::count::Counts,
 };
 use serde_json::{Value, json};
 
 use crate::{
     context::{Context, Opened, session_note},
+    metering::Estimate,
     output::Output,
     progress::{Display, Work},
     report::{Ending, Failure, Result},
@@ -101,6 +103,10 @@ pub(crate) fn run(
     drop(display);
     let report = result.map_err(explained)?;
     let output = &context.output;
+    if dry_run {
+        let pack_bytes = repository.config().parameters.pack_bytes;
+        context.meters.foretell(output, estimate(&report.plan, pack_bytes.into()));
+    }
     if output.json() {
         output.message(&document(&report, dry_run));
         return Ok(ending(&report));
@@ -194,6 +200,29 @@ fn tell(output: &Output, report: &PruneReport, dry_run: bool, seconds: f64) {
         size::bytes(totals.remaining_unused_bytes),
         verb("would stay", "stay"),
     ));
+}
+
+/// What a prune asks of the store when it carries out a plan, beside what planning takes.
+fn estimate(plan: &Plan, pack_bytes: u64) -> Estimate {
+    let totals = &plan.totals;
+    if plan.victims.is_empty() {
+        return Estimate(Counts::default());
+    }
+    let stored_bytes = (totals.delete_bytes + totals.repack_bytes).saturating_sub(totals.freed_bytes());
+    let stored_packs = stored_bytes.div_ceil(pack_bytes.max(1));
+    Estimate(Counts {
+        // The packs, an index run, the mark, and the note of the session.
+        puts: stored_packs + 3,
+        // What is moved is read, and read back.
+        gets: totals.repack_packs + stored_packs + 1,
+        // Before and after the mark it is looked who else is at work.
+        lists: 8,
+        stats: 0,
+        deletes: plan.victims.len() as u64 + 3,
+        written_bytes: stored_bytes,
+        read_bytes: totals.repack_bytes + stored_bytes,
+        listed_entries: totals.packs,
+    })
 }
 
 /// Every pack that goes, with the reason.

@@ -8,12 +8,14 @@ use repo_core::{
     restore::{Everything, Overwrite, RestoreOptions, RestoreReport, Rules, Select, restore},
     sink::local::{LocalOptions, LocalSink},
     source::exclude::parse_exclude_file,
+    store::count::Counts,
 };
 use serde_json::json;
 
 use crate::{
     choose::{FilterArgs, choose},
     context::Context,
+    metering::Estimate,
     progress::{Display, Work},
     report::{Ending, Failure, Result},
     size, targets, time,
@@ -155,6 +157,10 @@ impl RestoreArgs {
             let failure = Failure::from(error).state(UNFINISHED);
             if full { failure.hint("free some space where the target is, and run it again") } else { failure }
         })?;
+        if self.dry_run {
+            let counts = Counts { gets: report.requests, read_bytes: report.bytes_fetched, ..Counts::default() };
+            context.meters.foretell(output, Estimate(counts));
+        }
         self.tell(context, &report, seconds);
         Ok(match report.problem_count {
             0 => Ending::Done,

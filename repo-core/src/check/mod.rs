@@ -14,6 +14,7 @@ use crate::{
 mod book;
 mod data;
 mod finding;
+mod foresee;
 mod inventory;
 mod losses;
 mod objects;
@@ -23,6 +24,7 @@ mod suffering;
 mod trees;
 
 pub use finding::{Finding, FindingKind, Severity, SnapshotPath, Suffering};
+pub use foresee::foresee;
 
 use finding::Findings;
 use losses::Losses;

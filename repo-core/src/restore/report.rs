@@ -37,8 +37,10 @@ pub struct RestoreReport {
     pub bytes_written: u64,
     /// Bytes of files that were there already.
     pub bytes_unchanged: u64,
-    /// Bytes read from the store for contents of files.
+    /// Bytes read from the store for contents of files; of a dry run, those that would be.
     pub bytes_fetched: u64,
+    /// Requests by which they were read.
+    pub requests: u64,
     /// Bytes read back and compared after the restore.
     pub bytes_verified: u64,
     /// What could not be done, in the order it was noticed; the first of them only, if there are very many.
@@ -66,6 +68,7 @@ pub(super) struct Tally {
     pub(super) bytes_written: AtomicU64,
     pub(super) bytes_unchanged: AtomicU64,
     pub(super) bytes_fetched: AtomicU64,
+    pub(super) requests: AtomicU64,
     pub(super) bytes_verified: AtomicU64,
     problem_count: AtomicU64,
     problems: Mutex<Vec<Problem>>,
@@ -106,6 +109,7 @@ impl Tally {
             bytes_written: self.bytes_written.into_inner(),
             bytes_unchanged: self.bytes_unchanged.into_inner(),
             bytes_fetched: self.bytes_fetched.into_inner(),
+            requests: self.requests.into_inner(),
             bytes_verified: self.bytes_verified.into_inner(),
             problem_count: self.problem_count.into_inner(),
             problems: self.problems.into_inner().unwrap_or_else(PoisonError::into_inner),

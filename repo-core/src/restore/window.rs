@@ -64,6 +64,8 @@ pub(super) struct Window<S: Sink> {
     pub(super) frames: Vec<Frame>,
     /// Files of which this window holds the last pieces.
     complete: Vec<u32>,
+    /// In a dry run, frames of files of which not even the directory is there.
+    foreseen: Vec<FrameLocation>,
     memory_bytes: usize,
 }
 
@@ -75,6 +77,7 @@ impl<S: Sink> Default for Window<S> {
             holes: Vec::new(),
             frames: Vec::new(),
             complete: Vec::new(),
+            foreseen: Vec::new(),
             memory_bytes: 0,
         }
     }
@@ -98,6 +101,30 @@ impl<S: Sink> Window<S> {
         let file = self.last_file();
         let piece = Piece { blob, file, frame: 0, offset_bytes, blob_offset_bytes: 0, length_bytes, is_there: false };
         self.pieces.push(piece);
+    }
+
+    /// Notes for a dry run that a frame would be read.
+    pub(super) fn foresee(&mut self, frame: FrameLocation) {
+        if self.foreseen.last() != Some(&frame) {
+            self.memory_bytes += size_of::<FrameLocation>();
+            self.foreseen.push(frame);
+        }
+    }
+
+    /// Tells of a dry run what would be read.
+    fn foresee_reads(&self, context: &Context<'_, S>) {
+        let of_pieces = self.frames.iter().map(|frame| frame.location);
+        let mut frames: Vec<_> =
+            of_pieces.chain(self.foreseen.iter().copied()).map(|location| Frame { location, pieces: 0..0 }).collect();
+        frames.sort_unstable_by_key(|frame| (frame.location.pack, frame.location.offset_bytes));
+        frames.dedup_by_key(|frame| frame.location);
+        for run in reads(&frames) {
+            let run = frames.get(run).unwrap_or_default();
+            if let (Some(first), Some(last)) = (run.first(), run.last()) {
+                add(&context.tally.bytes_fetched, extent(&last.location).1 - extent(&first.location).0);
+                add(&context.tally.requests, 1);
+            }
+        }
     }
 
     /// Adds a hole of the file added last, which is in the target already.
@@ -131,6 +158,7 @@ impl<S: Sink> Window<S> {
             let bytes = self.pieces.iter().map(|piece| u64::from(piece.length_bytes)).sum();
             add(&context.tally.bytes_written, bytes);
             context.progress.done(0, bytes);
+            self.foresee_reads(context);
         } else {
             for piece in &self.pieces {
                 file_of(piece.file).inspect(|file| file.hold());

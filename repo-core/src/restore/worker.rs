@@ -92,6 +92,7 @@ impl<'a, S: Sink> Worker<'a, S> {
         self.context.cancel.check()?;
         self.context.blobs.read_pack(&frame.pack, from, length_bytes, into)?;
         add(&self.context.tally.bytes_fetched, length_bytes);
+        add(&self.context.tally.requests, 1);
         if into.len() as u64 == length_bytes {
             Ok(())
         } else {

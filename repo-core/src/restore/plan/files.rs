@@ -119,16 +119,21 @@ impl<S: Sink> Planner<'_, S> {
     }
 
     /// In a dry run, what would become of a file of which not even the directory is there.
-    fn foretell_new(&self, entry: &Entry, size_bytes: u64, pieces: &Content) {
+    fn foretell_new(&mut self, entry: &Entry, size_bytes: u64, pieces: &Content) {
         let context = self.context;
-        let path = || self.path_of(&entry.name);
+        let window = &mut self.window;
         let missing = Pieces::new(context.blobs, pieces, size_bytes).find_map(|piece| match piece {
-            Ok(Piece::Data { blob, .. }) if context.blobs.locate(BlobKind::Data, &blob).is_none() => {
-                Some(Error::MissingBlob { kind: BlobKind::Data, id: blob })
-            }
+            Ok(Piece::Data { blob, .. }) => match context.blobs.locate(BlobKind::Data, &blob) {
+                Some(location) => {
+                    window.foresee(location.frame);
+                    None
+                }
+                None => Some(Error::MissingBlob { kind: BlobKind::Data, id: blob }),
+            },
             Ok(_) => None,
             Err(error) => Some(error),
         });
+        let path = || self.path_of(&entry.name);
         if let Some(error) = missing {
             context.failed(path(), "restore", format!("{}; it cannot be restored", error.chain()));
         } else {
@@ -136,5 +141,8 @@ impl<S: Sink> Planner<'_, S> {
             context.item(Outcome::New, size_bytes, path);
         }
         context.progress.done(1, size_bytes);
+        if self.is_full() {
+            self.flush();
+        }
     }
 }
