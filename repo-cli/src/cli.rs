@@ -18,7 +18,8 @@ Exit codes:
   0 done · 1 failed · 2 called wrongly · 3 done but for some items
   10 no repository · 11 somebody else is at work · 12 wrong password · 13 damage found
   14 no space left · 15 made by a newer version · 16 refused, since it would do harm
-  17 not permitted · 18 credentials expired · 19 over the budget · 130 interrupted
+  17 not permitted · 18 credentials expired · 19 over the budget · 20 store out of reach
+  130 interrupted
 Any other code means that it failed.
 
 Every flag that names the repository or a password has a variable: COFFER_REPOSITORY,

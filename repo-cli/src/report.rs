@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use repo_core::error::{Error, StoreErrorKind};
+use repo_core::error::{Error, StoreError, StoreErrorKind};
 use serde::Serialize;
 
 use crate::output::Output;
@@ -35,6 +35,8 @@ pub(crate) enum Code {
     CredentialsExpired = 18,
     /// It would take more than was allowed.
     OverBudget = 19,
+    /// The store cannot be reached, or cannot answer now.
+    Unreachable = 20,
     Interrupted = 130,
     /// Nobody reads what is written any more; what a shell shows for a program ended by SIGPIPE.
     ClosedOutput = 141,
@@ -58,6 +60,7 @@ impl Code {
             Self::Denied => "denied",
             Self::CredentialsExpired => "credentials_expired",
             Self::OverBudget => "over_budget",
+            Self::Unreachable => "unreachable",
             Self::Interrupted => "interrupted",
             Self::ClosedOutput => "closed_output",
         }
@@ -181,7 +184,8 @@ fn code_of(error: &Error) -> Code {
             StoreErrorKind::Refresh => Code::CredentialsExpired,
             StoreErrorKind::OverBudget => Code::OverBudget,
             StoreErrorKind::Damage | StoreErrorKind::NotFound => Code::Damage,
-            StoreErrorKind::Retry | StoreErrorKind::Exists | StoreErrorKind::Permanent => Code::Fatal,
+            StoreErrorKind::Retry => Code::Unreachable,
+            StoreErrorKind::Exists | StoreErrorKind::Permanent => Code::Fatal,
         },
         Error::Damaged(_) | Error::MissingBlob { .. } | Error::Unreadable(_) => Code::Damage,
         Error::NoRepository { .. } => Code::NoRepository,
@@ -217,22 +221,34 @@ fn hint_of(error: &Error) -> Option<&'static str> {
         }
         Error::PrunedAway => "run it again",
         Error::Vanished { .. } => "run it again; if that happens while nobody prunes, test the store",
-        Error::Store(error) => match error.kind {
-            StoreErrorKind::NoSpace => "free some space where the repository is, and run it again",
-            StoreErrorKind::Denied => {
-                "check that this user may write there, and that the disk is not mounted read-only"
-            }
-            StoreErrorKind::Refresh => "renew the credentials and run it again",
-            StoreErrorKind::OverBudget => {
-                "what was done until then is not lost; run it again with a higher --max-requests or --max-cost"
-            }
-            StoreErrorKind::Retry => "the store is out of reach or overloaded; run it again later",
-            StoreErrorKind::Damage | StoreErrorKind::NotFound => {
-                "\"coffer check\" tells what else is concerned and what to do"
-            }
-            StoreErrorKind::Exists | StoreErrorKind::Permanent => return None,
-        },
+        Error::Store(error) => return hint_of_store(error),
         _ => return None,
+    })
+}
+
+/// Kinds of stores on other machines, as their locations begin.
+const REMOTE: [&str; 4] = ["rest:", "s3:", "b2:", "sftp:"];
+
+fn hint_of_store(error: &StoreError) -> Option<&'static str> {
+    let is_remote = REMOTE.iter().any(|scheme| error.location.starts_with(scheme));
+    Some(match error.kind {
+        StoreErrorKind::NoSpace => "free some space where the repository is, and run it again",
+        StoreErrorKind::Denied if is_remote => "check the user, password or keys, and what they permit",
+        StoreErrorKind::Denied => "check that this user may write there, and that the disk is not mounted read-only",
+        StoreErrorKind::Refresh => "renew the credentials and run it again",
+        StoreErrorKind::Retry => {
+            "check the address and the network; if the store is overloaded or down, run it again later"
+        }
+        StoreErrorKind::Damage | StoreErrorKind::NotFound => {
+            "\"coffer check\" tells what else is concerned and what to do"
+        }
+        StoreErrorKind::Permanent if error.source.to_string().contains("does not prove who it is") => {
+            "if the certificate is your own, name it, or who issued it, with --cacert FILE"
+        }
+        StoreErrorKind::Permanent if error.source.to_string().contains("NoSuchBucket") => {
+            "check the name of the bucket; coffer makes none"
+        }
+        StoreErrorKind::Exists | StoreErrorKind::Permanent => return None,
     })
 }
 

@@ -30,9 +30,15 @@ use crate::{
     settings,
 };
 
+#[cfg(feature = "b2")]
+mod b2;
 mod options;
 #[cfg(feature = "rest")]
 mod rest;
+#[cfg(feature = "s3")]
+mod s3;
+#[cfg(feature = "sftp")]
+mod sftp;
 
 use options::Options;
 
@@ -82,7 +88,7 @@ impl StoreSettings {
     }
 
     /// Certificates.
-    #[cfg_attr(not(feature = "rest"), expect(dead_code))]
+    #[allow(dead_code, reason = "which stores need it depends on the features")]
     fn tls(&self) -> Result<TlsOptions> {
         let authorities_pem = self.cacert.as_deref().map(|path| read("the certificates", path)).transpose()?;
         let client_pem = self.tls_client_cert.as_deref().map(|path| read("our certificate", path)).transpose()?;
@@ -97,6 +103,12 @@ impl StoreSettings {
     #[allow(dead_code, reason = "which stores need it depends on the features")]
     fn variable(&self, name: &str) -> Option<Variable> {
         self.environment.exact(&format!("COFFER_{name}")).or_else(|| self.environment.exact(name))
+    }
+
+    /// The same as text.
+    #[allow(dead_code, reason = "which stores need it depends on the features")]
+    fn text(&self, name: &str) -> Result<Option<String>> {
+        self.variable(name).map(|variable| variable.text().map(str::to_owned)).transpose()
     }
 }
 
@@ -131,8 +143,17 @@ pub(crate) fn open(
         Address::Rest(address) => Box::new(rest::open(address, settings, throttle)?),
         #[cfg(not(feature = "rest"))]
         Address::Rest(_) => return Err(left_out("rest")),
+        #[cfg(feature = "s3")]
+        Address::S3(address) => Box::new(s3::open(address, settings)?),
+        #[cfg(not(feature = "s3"))]
         Address::S3(_) => return Err(left_out("s3")),
+        #[cfg(feature = "b2")]
+        Address::B2(address) => Box::new(b2::open(address, settings)?),
+        #[cfg(not(feature = "b2"))]
         Address::B2(_) => return Err(left_out("b2")),
+        #[cfg(feature = "sftp")]
+        Address::Sftp(address) => Box::new(sftp::open(address, settings)?),
+        #[cfg(not(feature = "sftp"))]
         Address::Sftp(_) => return Err(left_out("sftp")),
     };
     let store = meters.watch(store, true, &settings.environment)?;
@@ -160,6 +181,7 @@ fn trouble(notice: &RetryNotice<'_>, budget: Duration) -> String {
 }
 
 /// A kind of store that this build has not.
+#[allow(dead_code, reason = "a build with all kinds needs it not")]
 fn left_out(kind: &str) -> Failure {
     Failure::new(format!("this build of coffer has no {kind} repositories"))
 }

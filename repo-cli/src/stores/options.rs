@@ -5,7 +5,21 @@ use std::{collections::BTreeMap, fmt::Display, str::FromStr};
 use crate::report::{Failure, Result};
 
 /// All keys there are. Those of a store that is not used are no mistake: two repositories may be open at once.
-const KEYS: [&str; 1] = ["rest.connections"];
+const KEYS: [&str; 13] = [
+    "b2.authority",
+    "b2.connections",
+    "rest.connections",
+    "s3.bucket-lookup",
+    "s3.checksum",
+    "s3.connections",
+    "s3.list-objects-v1",
+    "s3.region",
+    "s3.storage-class",
+    "s3.unsafe-anonymous-auth",
+    "sftp.args",
+    "sftp.command",
+    "sftp.connections",
+];
 
 /// Settings of stores. Some are secret, and none is shown.
 #[derive(Default)]
@@ -41,6 +55,12 @@ impl Options {
     pub(super) fn parsed<T: FromStr<Err: Display>>(&self, key: &str) -> Result<Option<T>> {
         let value = self.get(key).map(str::parse::<T>);
         value.transpose().map_err(|error| Failure::usage(format!("-o {key} is not valid: {error}")))
+    }
+
+    /// A setting that is on or off.
+    #[allow(dead_code, reason = "which stores need it depends on the features")]
+    pub(super) fn switch(&self, key: &str) -> Result<bool> {
+        Ok(self.parsed::<bool>(key)?.unwrap_or(false))
     }
 
     /// How many requests are to be in flight at once; 0 if that was not said.

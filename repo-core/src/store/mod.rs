@@ -14,12 +14,16 @@ pub mod budget;
 pub mod count;
 pub mod local;
 pub mod memory;
-#[cfg(feature = "rest")]
+#[cfg(feature = "bucket")]
+pub mod opendal;
+#[cfg(any(feature = "tls", feature = "sftp"))]
 mod remote;
 #[cfg(feature = "rest")]
 pub mod rest;
 pub mod retry;
 pub mod secret;
+#[cfg(feature = "sftp")]
+pub mod sftp;
 mod shared;
 pub mod tls;
 

@@ -34,7 +34,7 @@ impl fmt::Debug for TlsOptions {
 }
 
 #[cfg(feature = "tls")]
-pub(super) use client::client_config;
+pub(super) use client::{client_config, failure};
 
 #[cfg(feature = "tls")]
 mod client {
@@ -53,7 +53,10 @@ mod client {
     };
 
     use super::TlsOptions;
-    use crate::error::Error;
+    use crate::{
+        error::{Error, StoreErrorKind},
+        store::remote::Failure,
+    };
 
     /// What connections are made with.
     ///
@@ -89,6 +92,19 @@ mod client {
             Ok(all) if all.is_empty() => Err("there is no certificate in it".to_owned()),
             Ok(all) => Ok(all),
             Err(error) => Err(error.to_string()),
+        }
+    }
+
+    /// What it means that no secure connection came about.
+    pub(in crate::store) fn failure(error: &rustls::Error) -> Failure {
+        use rustls::Error as Tls;
+        match error {
+            Tls::DecryptError => Failure::new(StoreErrorKind::Retry, "what came was changed on its way"),
+            Tls::InvalidCertificate(_) => Failure::permanent(format!("the server does not prove who it is: {error}")),
+            Tls::InvalidMessage(_) => {
+                Failure::permanent("what answers does not speak TLS; is it http:// in place of https://?")
+            }
+            _ => Failure::permanent(format!("no secure connection: {error}")),
         }
     }
 

@@ -51,7 +51,7 @@ impl Answer<'_> {
 }
 
 /// The failure that an answer other than success tells of.
-pub(super) fn refusal(answer: Response<Body>) -> Failure {
+pub(in crate::store) fn refusal(answer: Response<Body>) -> Failure {
     let status = answer.status();
     let kind = kind_of(status);
     let redirect = status.is_redirection().then(|| Answer(&answer).text(header::LOCATION).map(str::to_owned)).flatten();

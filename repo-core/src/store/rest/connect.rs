@@ -30,7 +30,7 @@ use crate::{
     store::{
         remote::{self, Failure},
         secret::Secret,
-        tls::{self, TlsOptions},
+        tls::{self, TlsOptions, client_config},
     },
 };
 
@@ -41,13 +41,13 @@ const BUFFER_BYTES: usize = 256 << 10;
 const IDLE_MAX: Duration = Duration::from_secs(4);
 
 /// The header that proves who we are.
-pub(super) fn authorization(user: &str, password: &Secret) -> Secret {
+pub(in crate::store) fn authorization(user: &str, password: &Secret) -> Secret {
     let pair = Secret::from(format!("{user}:{}", password.expose()));
     Secret::from(format!("Basic {}", STANDARD.encode(pair.expose())))
 }
 
 /// What sends requests.
-pub(super) fn agent(options: RestOptions, connections: usize) -> Result<Agent, Error> {
+pub(in crate::store) fn agent(options: RestOptions, connections: usize) -> Result<Agent, Error> {
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
@@ -71,7 +71,7 @@ pub(super) fn agent(options: RestOptions, connections: usize) -> Result<Agent, E
     // told at once.
     let ready = OnceLock::new();
     if options.tls.has_files() {
-        let _ = ready.set(Ok(tls::client_config(&options.tls)?));
+        let _ = ready.set(Ok(client_config(&options.tls)?));
     }
     let chain = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
     let chain = chain.chain(TlsConnector(ready, options.tls)).chain(throttled);
@@ -95,7 +95,7 @@ impl<In: Transport> Connector<In> for TlsConnector {
         if !details.needs_tls() || below.is_tls() {
             return Ok(Some(Either::A(below)));
         }
-        let config = self.0.get_or_init(|| tls::client_config(&self.1).map_err(|error| error.to_string()));
+        let config = self.0.get_or_init(|| client_config(&self.1).map_err(|error| error.to_string()));
         let config = config.as_ref().map_err(|reason| HttpError::Other(reason.as_str().into()))?;
         let host = details.uri.host().unwrap_or_default().trim_start_matches('[').trim_end_matches(']');
         let name = ServerName::try_from(host.to_owned())
@@ -150,7 +150,7 @@ impl Transport for TlsTransport {
 }
 
 /// What it means that a request was not answered.
-pub(super) fn failure(error: HttpError) -> Failure {
+pub(in crate::store) fn failure(error: HttpError) -> Failure {
     let retry = |text: &str| Failure::new(StoreErrorKind::Retry, text);
     match error {
         HttpError::Io(error) => io_failure(error),
@@ -166,10 +166,10 @@ pub(super) fn failure(error: HttpError) -> Failure {
 }
 
 /// What it means that a connection failed.
-pub(super) fn io_failure(error: io::Error) -> Failure {
+pub(in crate::store) fn io_failure(error: io::Error) -> Failure {
     use io::ErrorKind as Kind;
     if let Some(error) = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>()) {
-        return tls_failure(error);
+        return tls::failure(error);
     }
     // A failed request comes through the reader of its body as an error of input and output.
     let error = match error.downcast::<HttpError>() {
@@ -187,18 +187,6 @@ pub(super) fn io_failure(error: io::Error) -> Failure {
     match error.kind() {
         Kind::UnexpectedEof => Failure::new(kind, "the server closed the connection"),
         _ => Failure::new(kind, error),
-    }
-}
-
-fn tls_failure(error: &rustls::Error) -> Failure {
-    use rustls::Error as Tls;
-    match error {
-        Tls::DecryptError => Failure::new(StoreErrorKind::Retry, "what came was changed on its way"),
-        Tls::InvalidCertificate(_) => Failure::permanent(format!("the server does not prove who it is: {error}")),
-        Tls::InvalidMessage(_) => {
-            Failure::permanent("what answers does not speak TLS; is it http:// in place of https://?")
-        }
-        _ => Failure::permanent(format!("no secure connection: {error}")),
     }
 }
 

@@ -22,8 +22,8 @@ use super::{
 };
 use crate::error::{Error, StoreError, StoreErrorKind};
 
-mod answer;
-mod connect;
+pub(super) mod answer;
+pub(super) mod connect;
 mod listing;
 mod read;
 mod throttled;

@@ -15,7 +15,10 @@ use std::{
 
 use tempfile::TempDir;
 
+pub(crate) mod proxy;
 pub(crate) mod rest;
+pub(crate) mod s3;
+pub(crate) mod sftp;
 
 /// Longest time that a server may take to begin.
 const READY: Duration = Duration::from_mins(1);

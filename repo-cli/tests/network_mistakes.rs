@@ -1,0 +1,205 @@
+//! Wrong keys, names, addresses and certificates, servers that are not there or broken: one sentence each, which says what it is and what
+//! to do, an exit code, and never a repository made or taken for absent.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on fails, and says why")]
+
+mod common;
+#[path = "../../repo-core/tests/common/servers/mod.rs"]
+mod servers;
+
+use common::{Sandbox, stderr, stdout};
+use servers::{
+    free_port,
+    proxy::{Fault, Proxy},
+    rest::{How, Kind as RestKind, RestServer},
+    s3::{KEY, Kind as S3Kind, S3Server, SECRET},
+    sftp::SshServer,
+};
+
+/// Every command ends with that code and those words, in one line of error, and shows no secret.
+fn assert_told(address: &str, variables: &[(&str, &str)], code: i32, words: &[&str]) {
+    let sandbox = Sandbox::new();
+    for arguments in [&["backup", "src"][..], &["snapshots"], &["init"], &["prune"]] {
+        let mut command = sandbox.coffer(arguments);
+        command.env("COFFER_REPOSITORY", address).envs(variables.iter().copied());
+        let output = command.assert();
+        let said = stderr(&output);
+        assert_eq!(output.get_output().status.code(), Some(code), "{address}: {arguments:?}: {said}");
+        assert_eq!(stdout(&output), "", "{address}: {arguments:?}");
+        let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
+        let [error] = errors[..] else { panic!("{address}: {arguments:?}: {said}") };
+        assert!(words.iter().all(|words| said.contains(words)), "{address}: {arguments:?}: {said}");
+        assert!(!said.contains("geheim") && !said.contains(SECRET) && !said.contains("Signature="), "{said}");
+        assert!(error.len() < 400 && !said.contains("panicked"), "{said}");
+        assert!(!sandbox.path("home/.local").exists(), "no other repository is taken in its place");
+        if code == 20 {
+            break; // each waits half a minute
+        }
+    }
+}
+
+#[test]
+fn addresses_that_are_none() {
+    for (address, words) in [
+        ("rest:host:8000/repo", "rest:https://HOST"),
+        ("rest:http://host:port/", "port"),
+        ("rest:htps://me:geheim@host/", "http://"),
+        ("http://me:geheim@host/repo", "rest:https://"),
+        ("s3:bucket", "s3:HOST/BUCKET"),
+        ("s3:https://key:geheim@host/bucket", "AWS_ACCESS_KEY_ID"),
+        ("b2:", "b2:BUCKET"),
+        ("sftp:host/path", "sftp:USER@HOST:/PATH"),
+        ("sftp:me:geheim@host:/path", "password"),
+        ("azure:container", "rclone serve restic"),
+        ("ssh:host:/path", "./ssh:host:/path"),
+    ] {
+        assert_told(address, &[], 2, &[words, "error: "]);
+    }
+    assert_told("b2:bucket:path", &[], 2, &["B2_ACCOUNT_ID"]);
+    assert_told("b2:bucket:path", &[("B2_ACCOUNT_ID", "x")], 2, &["B2_ACCOUNT_KEY"]);
+    assert_told("s3:host/bucket", &[("AWS_ACCESS_KEY_ID", "x")], 2, &["AWS_SECRET_ACCESS_KEY"]);
+}
+
+#[test]
+fn keys_and_buckets() {
+    let server = S3Server::start(S3Kind::Seaweed);
+    let address = format!("s3:{}/bucket/repo", server.endpoint());
+    let wrong = [("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", "geheim")];
+    assert_told(&address, &wrong, 17, &["SignatureDoesNotMatch", "hint: check the user, password or keys"]);
+    let unknown = [("AWS_ACCESS_KEY_ID", "nobody"), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+    assert_told(&address, &unknown, 17, &["InvalidAccessKeyId"]);
+    let right = [("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+    assert_told(
+        &address.replace("/bucket/", "/buckte/"),
+        &right,
+        1,
+        &["NoSuchBucket", "hint: check the name of the bucket"],
+    );
+}
+
+#[test]
+fn users_and_certificates() {
+    let server =
+        RestServer::start(RestKind::RestServer, How { tls: true, user: Some(("me", "right")), ..How::default() });
+    let address = format!("rest:{}", server.url("repo"));
+    assert_told(&address, &[], 1, &["does not prove who it is", "hint: if the certificate is your own"]);
+    let insecure = ("COFFER_INSECURE_TLS", "true");
+    assert_told(&address, &[insecure], 17, &["401 Unauthorized", "hint: check the user, password or keys"]);
+    let with_password = address.replace("https://", "https://me:geheim@");
+    assert_told(&with_password, &[insecure], 17, &["401 Unauthorized"]);
+    assert_told(&address.replace("https", "http"), &[], 1, &["HTTPS"]);
+    assert_told(&address, &[("RESTIC_CACERT", "/nonexistent")], 1, &["/nonexistent"]);
+    assert!(!server.data("repo").exists());
+}
+
+#[test]
+fn ssh_is_heard() {
+    let server = SshServer::start();
+    let sandbox = Sandbox::new();
+    let run = |settings: &[&str], arguments: &[&str]| {
+        let mut command = sandbox.coffer(arguments);
+        let config = format!("sftp.args=-F {}", server.ssh_config().display());
+        let more: String = settings.iter().map(|setting| format!(" {setting}")).collect();
+        command.env("COFFER_REPOSITORY", format!("sftp://127.0.0.1:{}/{}/repo", server.port, server.data().display()));
+        command.args(["-o", &format!("{config}{more}")]);
+        command
+    };
+    let output = run(&["-oUserKnownHostsFile=/dev/null"], &["snapshots"]).assert().code(1);
+    assert!(stderr(&output).contains("Host key verification failed"), "{}", stderr(&output));
+    let output = run(&["-oPubkeyAuthentication=no"], &["snapshots"]).assert().code(17);
+    assert!(stderr(&output).contains("Permission denied"), "{}", stderr(&output));
+    run(&[], &["snapshots"]).assert().code(10);
+    assert_eq!(std::fs::read_dir(server.data()).unwrap().count(), 0);
+    // And all is well where nothing is wrong.
+    run(&[], &["init"]).assert().success();
+    run(&[], &["backup", "src"]).assert().success();
+    run(&[], &["forget", "--unsafe-allow-remove-all", "--host", "nobody"]).assert();
+    run(&[], &["backup", "src"]).assert().success();
+    run(&[], &["forget", "--keep-last", "1", "--prune"]).assert().success();
+    run(&[], &["check", "--read-data"]).assert().success();
+    run(&[], &["restore", "latest", "--target", "target"]).assert().success();
+    common::assert_same(&sandbox.path("src"), &sandbox.path("target/src"));
+}
+
+#[test]
+fn a_path_that_is_a_file() {
+    let sandbox = Sandbox::new();
+    sandbox.write("repo", "not a folder");
+    for arguments in [&["backup", "src"][..], &["snapshots"], &["init"]] {
+        let output = sandbox.coffer(arguments).assert().failure();
+        let said = stderr(&output);
+        assert!(
+            said.lines().filter(|line| line.starts_with("error: ")).count() == 1 && said.contains("repo"),
+            "{said}"
+        );
+    }
+    assert_eq!(std::fs::read_to_string(sandbox.path("repo")).unwrap(), "not a folder");
+}
+
+#[test]
+fn nobody_answers() {
+    assert_told(&format!("rest:http://127.0.0.1:{}/", free_port()), &[], 20, &["refused", "hint: check the address"]);
+}
+
+#[test]
+fn nobody_has_that_name() {
+    let keys = [("AWS_ACCESS_KEY_ID", "x"), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+    assert_told(
+        "s3:https://no-such-host.invalid/bucket",
+        &keys,
+        19,
+        &["no-such-host.invalid", "hint: check the address"],
+    );
+}
+
+/// A server that fails is not one without a repository.
+#[test]
+fn a_server_that_fails() {
+    let server = RestServer::start(RestKind::RestServer, How::default());
+    let proxy = Proxy::start(server.port, |_| Fault::Answer(500));
+    assert_told(&format!("rest:http://127.0.0.1:{}/repo/", proxy.port), &[], 20, &["500", "busy"]);
+    assert!(!server.data("repo").exists() && proxy.counts().0 > 3);
+}
+
+/// B2 says where its buckets are, and the rest is as with S3.
+#[test]
+fn b2_by_its_other_interface() {
+    use std::io::{Read, Write};
+    let server = S3Server::start(S3Kind::Seaweed);
+    let authority = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", authority.local_addr().unwrap());
+    let endpoint = server.endpoint();
+    std::thread::spawn(move || {
+        for client in authority.incoming() {
+            let mut client = client.unwrap();
+            let mut request = [0; 4096];
+            let length = client.read(&mut request).unwrap();
+            let request = String::from_utf8_lossy(&request[..length]).to_ascii_lowercase();
+            assert!(request.starts_with("get /b2api/v2/b2_authorize_account "), "{request}");
+            // KEY:SECRET
+            let is_known = request.contains("basic y29mzmvydgvzdgtletpjb2zmzxj0zxn0c2vjcmv0");
+            let (status, body) = if is_known {
+                ("200 OK", format!(r#"{{"accountId":"a","apiUrl":"x","s3ApiUrl":"{endpoint}"}}"#))
+            } else {
+                ("401 Unauthorized", r#"{"status":401,"code":"unauthorized","message":"no such key"}"#.to_owned())
+            };
+            let length = body.len();
+            let _ = write!(client, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}");
+        }
+    });
+    let sandbox = Sandbox::new();
+    for (names, code) in [
+        (("B2_ACCOUNT_ID", "B2_ACCOUNT_KEY"), 0),
+        (("B2_APPLICATION_KEY_ID", "B2_APPLICATION_KEY"), 0),
+        (("B2_KEY_ID", "B2_KEY"), 17),
+    ] {
+        for arguments in [&["init"][..], &["backup", "src"], &["snapshots"]] {
+            let mut command = sandbox.coffer(arguments);
+            let key = if code == 0 { SECRET } else { "geheim" };
+            command.env("COFFER_REPOSITORY", format!("b2:bucket:{}", names.0)).env(names.0, KEY).env(names.1, key);
+            let output = command.args(["-o", &format!("b2.authority={url}")]).assert().code(code);
+            assert!(code == 0 || stderr(&output).contains("no such key"), "{}", stderr(&output));
+            assert!(!stderr(&output).contains("geheim"));
+        }
+    }
+}

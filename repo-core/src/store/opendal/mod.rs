@@ -1,0 +1,344 @@
+//! Repositories in buckets, through `OpenDAL`: the only place that knows it, and the only one with an asynchronous runtime.
+//!
+//! Every object is written with one request, by a writer of its own, and no layer of `OpenDAL` repeats anything
+//! ([`super::retry`] does). What its errors mean is decided in `failure`, since it calls much temporary that is not.
+
+use std::{
+    fmt,
+    future::Future,
+    io,
+    sync::{OnceLock, PoisonError, RwLock},
+    time::Duration,
+};
+
+use opendal::{Buffer, BytesRange, Metadata, Operator, options};
+use tokio::runtime::{Builder, Runtime};
+
+use self::failure::failure;
+use super::{
+    Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
+    remote::{self, Failure},
+};
+use crate::{
+    error::{Error, StoreError, StoreErrorKind},
+    time::Timestamp,
+};
+
+#[cfg(feature = "b2")]
+pub mod b2;
+mod failure;
+mod http;
+#[cfg(feature = "s3")]
+pub mod s3;
+
+/// Requests in flight at once, unless it is said otherwise.
+pub const CONNECTIONS: usize = 8;
+
+/// Threads that drive connections; the work is done by those who call the store.
+const RUNTIME_THREADS: usize = 2;
+
+/// Memory that is set aside for what was asked for before it comes.
+const BELIEVED_BYTES: u64 = 64 << 20;
+
+/// A repository below a prefix of a bucket.
+pub struct BucketStore {
+    operator: Operator,
+    /// The same for packs, where they are to be stored in another way.
+    packs: Operator,
+    location: String,
+    connections: usize,
+    /// How an object is kept from replacing another.
+    exclusive: RwLock<Exclusive>,
+}
+
+/// How an object is kept from replacing another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Exclusive {
+    /// The store does it.
+    ByCondition,
+    /// It cannot; it is asked beforehand.
+    ByAsking,
+}
+
+impl BucketStore {
+    fn new(operator: Operator, packs: Operator, location: String, connections: usize, exclusive: Exclusive) -> Self {
+        let connections = if connections == 0 { CONNECTIONS } else { connections };
+        Self { operator, packs, location, connections, exclusive: RwLock::new(exclusive) }
+    }
+
+    fn exclusive(&self) -> Exclusive {
+        *self.exclusive.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), Failure> {
+        let size_bytes = bytes.len() as u64;
+        // Some stores take the condition and pay no heed to it. Names that are hashes bear that, the config does not.
+        let ask = name.place() == Place::Config || self.exclusive() == Exclusive::ByAsking;
+        if ask && self.tell(name)?.is_some() {
+            return Err(Failure::exists());
+        }
+        let bytes = Buffer::from(bytes.to_vec());
+        let put = |if_not_exists| {
+            let operator = if name.place() == Place::Data { &self.packs } else { &self.operator };
+            let options = options::WriteOptions { if_not_exists, ..options::WriteOptions::default() };
+            let (path, bytes) = (name.to_string(), bytes.clone());
+            run(remote::deadline(size_bytes), async move { operator.write_options(&path, bytes, options).await })
+        };
+        match put(self.exclusive() == Exclusive::ByCondition) {
+            Err(failed) if self.exclusive() == Exclusive::ByCondition && failure::knows_no_conditions(&failed) => {
+                *self.exclusive.write().unwrap_or_else(PoisonError::into_inner) = Exclusive::ByAsking;
+                if self.tell(name)?.is_some() {
+                    return Err(Failure::exists());
+                }
+                put(false).map(|_| ())
+            }
+            done => done.map(|_| ()),
+        }
+    }
+
+    fn read(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), Failure> {
+        into.clear();
+        match range {
+            ByteRange::WholeUpTo { limit_bytes } => self.fetch(name, BytesRange::new(0, None), limit_bytes, into),
+            ByteRange::Exact { offset_bytes, length_bytes } => self.read_exact(name, offset_bytes, length_bytes, into),
+            ByteRange::Suffix { length_bytes } => self.read_suffix(name, length_bytes, into),
+        }
+    }
+
+    fn read_exact(
+        &self,
+        name: &ObjectName,
+        offset_bytes: u64,
+        length_bytes: u64,
+        into: &mut Vec<u8>,
+    ) -> Result<(), Failure> {
+        let short = |size: &str| {
+            Failure::damage(format!("it has {size} bytes; {length_bytes} from byte {offset_bytes} on are wanted"))
+        };
+        let end = offset_bytes.checked_add(length_bytes).filter(|end| i64::try_from(*end).is_ok());
+        if length_bytes == 0 || end.is_none() {
+            // Nothing that could be asked for; but the object must be there, and reach as far.
+            let size_bytes = self.tell(name)?.ok_or_else(Failure::absent)?.size_bytes;
+            return if end.is_some_and(|end| end <= size_bytes) { Ok(()) } else { Err(short(&size_bytes.to_string())) };
+        }
+        let fetched = self.fetch(name, BytesRange::new(offset_bytes, Some(length_bytes)), length_bytes, into);
+        match fetched {
+            Ok(()) if into.len() as u64 == length_bytes => Ok(()),
+            Ok(()) => Err(short("fewer")),
+            // That less has come than was asked for has no kind of its own.
+            Err(failed) if matches!(failed.kind, StoreErrorKind::Permanent | StoreErrorKind::Damage) => {
+                let size_bytes = self.tell(name)?.ok_or_else(Failure::absent)?.size_bytes;
+                Err(if end.is_some_and(|end| end <= size_bytes) { failed } else { short(&size_bytes.to_string()) })
+            }
+            Err(failed) => Err(failed),
+        }
+    }
+
+    fn read_suffix(&self, name: &ObjectName, length_bytes: u64, into: &mut Vec<u8>) -> Result<(), Failure> {
+        if length_bytes == 0 {
+            return self.tell(name)?.map(|_| ()).ok_or_else(Failure::absent);
+        }
+        if i64::try_from(length_bytes).is_err() {
+            return self.read(name, ByteRange::WholeUpTo { limit_bytes: u64::MAX }, into);
+        }
+        match self.fetch(name, BytesRange::suffix(length_bytes), length_bytes, into) {
+            // An empty object has no last byte.
+            Err(failed) if failed.kind == StoreErrorKind::Damage => match self.tell(name)? {
+                Some(info) if info.size_bytes == 0 => Ok(()),
+                _ => Err(failed),
+            },
+            done => done,
+        }
+    }
+
+    /// Appends what comes to `into`, but not more than `limit_bytes`.
+    fn fetch(&self, name: &ObjectName, range: BytesRange, limit_bytes: u64, into: &mut Vec<u8>) -> Result<(), Failure> {
+        let path = name.to_string();
+        if limit_bytes <= BELIEVED_BYTES {
+            let expected = usize::try_from(limit_bytes).unwrap_or(0);
+            into.try_reserve(expected).map_err(|_| Failure::permanent("there is not enough memory for it"))?;
+        }
+        let read = async {
+            use futures_util::StreamExt as _;
+            let reader = self.operator.reader(&path).await?;
+            let mut stream = Box::pin(reader.into_stream(range).await?);
+            loop {
+                // A connection over which nothing comes is given up long before the whole would have to be there.
+                match tokio::time::timeout(remote::SILENCE, stream.next()).await {
+                    Ok(Some(part)) => {
+                        for bytes in part? {
+                            if (into.len() + bytes.len()) as u64 > limit_bytes {
+                                return Ok(Err(Failure::damage(format!(
+                                    "it has more bytes than it can have; no more than {limit_bytes} are possible"
+                                ))));
+                            }
+                            into.extend_from_slice(&bytes);
+                        }
+                    }
+                    Ok(None) => return Ok(Ok(())),
+                    Err(_) => {
+                        return Ok(Err(Failure::new(StoreErrorKind::Retry, "the store was silent for too long")));
+                    }
+                }
+            }
+        };
+        run(remote::deadline(limit_bytes), read)?
+    }
+
+    fn list_place(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), Failure> {
+        if place == Place::Config {
+            self.tell(&ObjectName::CONFIG)?.into_iter().for_each(visit);
+            return Ok(());
+        }
+        let folder = format!("{}/", place.name());
+        let list = async {
+            use futures_util::StreamExt as _;
+            let mut lister = self.operator.lister_with(&folder).recursive(true).await?;
+            loop {
+                match tokio::time::timeout(remote::LISTING_SILENCE, lister.next()).await {
+                    Ok(Some(entry)) => {
+                        let entry = entry?;
+                        if let Some(name) = named(place, entry.path()) {
+                            visit(info(name, entry.metadata()));
+                        }
+                    }
+                    Ok(None) => return Ok(Ok(())),
+                    Err(_) => {
+                        return Ok(Err(Failure::new(StoreErrorKind::Retry, "the store was silent for too long")));
+                    }
+                }
+            }
+        };
+        // No end is set to a listing that goes on: each page of it has one.
+        run(Duration::from_hours(24), list)?
+    }
+
+    fn tell(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure> {
+        let path = name.to_string();
+        match run(remote::deadline(0), async { self.operator.stat(&path).await }) {
+            Ok(metadata) => Ok(Some(info(*name, &metadata))),
+            // That there is no bucket looks the same here; only an answer with a body tells.
+            Err(failed) if failed.kind == StoreErrorKind::NotFound && name.place() == Place::Config => {
+                match self.fetch(name, BytesRange::new(0, Some(1)), 1, &mut Vec::new()) {
+                    Err(failed) if failed.kind == StoreErrorKind::NotFound => Ok(None),
+                    Err(failed) => Err(failed),
+                    // It has come just now.
+                    Ok(()) => run(remote::deadline(0), async { self.operator.stat(&path).await })
+                        .map(|metadata| Some(info(*name, &metadata))),
+                }
+            }
+            Err(failed) if failed.kind == StoreErrorKind::NotFound => Ok(None),
+            Err(failed) => Err(failed),
+        }
+    }
+
+    fn error(&self, operation: &'static str, object: impl fmt::Display, failed: Failure) -> StoreError {
+        let (kind, source) = (failed.kind, failed.source);
+        StoreError { kind, operation, object: object.to_string(), location: self.location(), source }
+    }
+}
+
+/// The object at a path, if it is one of that place.
+fn named(place: Place, path: &str) -> Option<ObjectName> {
+    let id = path.rsplit('/').next()?.parse::<crate::id::ObjectId>().ok()?;
+    let name = ObjectName::new(place, id);
+    (name.to_string() == path.trim_start_matches('/')).then_some(name)
+}
+
+fn info(name: ObjectName, metadata: &Metadata) -> ObjectInfo {
+    let modified = metadata.last_modified().map(|time| Timestamp::from_seconds(time.into_inner().as_second()));
+    ObjectInfo { name, size_bytes: metadata.content_length(), modified }
+}
+
+/// Waits for a request, for so long.
+fn run<T>(longest: Duration, request: impl Future<Output = Result<T, opendal::Error>>) -> Result<T, Failure> {
+    let runtime = runtime().map_err(|error| Failure::permanent(format!("cannot start threads: {error}")))?;
+    runtime.block_on(async move {
+        match tokio::time::timeout(longest, request).await {
+            Ok(done) => done.map_err(|error| failure(&error)),
+            Err(_) => Err(Failure::new(StoreErrorKind::Retry, "it took too long")),
+        }
+    })
+}
+
+fn runtime() -> Result<&'static Runtime, &'static io::Error> {
+    static RUNTIME: OnceLock<io::Result<Runtime>> = OnceLock::new();
+    let build =
+        || Builder::new_multi_thread().worker_threads(RUNTIME_THREADS).enable_all().thread_name("store").build();
+    RUNTIME.get_or_init(build).as_ref()
+}
+
+/// A mistake in what was given.
+fn invalid(error: &opendal::Error) -> Error {
+    Error::Invalid(remote::excerpt(error.message()))
+}
+
+impl Store for BucketStore {
+    fn create(&self) -> Result<(), StoreError> {
+        // Buckets are made by their owner; that there is one, and that it may be listed, is asked.
+        let list = async { self.operator.list_with("keys/").limit(1).await };
+        match run(remote::deadline(0), list) {
+            Ok(_) => Ok(()),
+            Err(failed) if failed.kind == StoreErrorKind::NotFound => Ok(()),
+            Err(failed) => Err(self.error("prepare", "the bucket", failed)),
+        }
+    }
+
+    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.write(name, bytes).map_err(|failed| self.error("write", name, failed))
+    }
+
+    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.read(name, range, into).map_err(|failed| {
+            into.clear();
+            self.error("read", name, failed)
+        })
+    }
+
+    fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
+        self.list_place(place, visit).map_err(|failed| self.error("list", place.name(), failed))
+    }
+
+    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
+        self.tell(name).map_err(|failed| self.error("look at", name, failed))
+    }
+
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        let path = name.to_string();
+        match run(remote::deadline(0), async { self.operator.delete(&path).await }) {
+            Err(failed) if failed.kind != StoreErrorKind::NotFound => Err(self.error("delete", name, failed)),
+            _ => Ok(()),
+        }
+    }
+
+    fn abilities(&self) -> Abilities {
+        let exclusive_put = self.exclusive() == Exclusive::ByCondition;
+        Abilities { exclusive_put, connections: self.connections, visibility_delay_ms: 0 }
+    }
+
+    fn location(&self) -> String {
+        self.location.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_objects() {
+        let id = "ab".repeat(32);
+        for (path, is_object) in [
+            (format!("data/ab/{id}"), true),
+            (format!("data/aa/{id}"), false),
+            (format!("data/{id}"), false),
+            (format!("data/ab/x/{id}"), false),
+            ("data/ab/".to_owned(), false),
+            (format!("data/ab/{}", id.to_uppercase()), false),
+        ] {
+            assert_eq!(named(Place::Data, &path).is_some(), is_object, "{path}");
+        }
+        assert!(named(Place::Keys, &format!("keys/{id}")).is_some());
+        assert!(named(Place::Keys, &format!("index/{id}")).is_none());
+    }
+}
