@@ -236,6 +236,9 @@ fn hint_of_store(error: &StoreError) -> Option<&'static str> {
         StoreErrorKind::Denied if is_remote => "check the user, password or keys, and what they permit",
         StoreErrorKind::Denied => "check that this user may write there, and that the disk is not mounted read-only",
         StoreErrorKind::Refresh => "renew the credentials and run it again",
+        StoreErrorKind::OverBudget => {
+            "what was done until then is not lost; run it again with a higher --max-requests or --max-cost"
+        }
         StoreErrorKind::Retry => {
             "check the address and the network; if the store is overloaded or down, run it again later"
         }

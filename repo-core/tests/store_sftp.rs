@@ -9,7 +9,8 @@ mod servers;
 use std::{
     fs,
     io::Read,
-    process::{Child, Command},
+    os::unix::ffi::OsStrExt,
+    process::{Child, Command, Stdio},
     sync::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
@@ -94,7 +95,6 @@ fn foreign_names_are_passed_over() {
     let name = object(Place::Data, b"content");
     store.put(&name, b"content").map_err(tell).unwrap();
     let data = server.data().join("repo/data");
-    use std::os::unix::ffi::OsStrExt;
     fs::write(data.join("notes"), "x").unwrap();
     fs::write(data.join("ff"), "x").unwrap();
     fs::create_dir(data.join("zz")).unwrap();
@@ -134,13 +134,11 @@ fn what_ssh_says_is_told() {
         store_by("/nonexistent", move || {
             let mut command = Command::new("ssh");
             command.args(&arguments).arg("-F").arg(server.ssh_config()).args(["-p", &port, "127.0.0.1", "-s", "sftp"]);
-            use std::process::Stdio;
             command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
             command
         })
     };
     let no_hosts = format!("-oUserKnownHostsFile={}", folder.join("no_hosts").display());
-    let wrong_key = format!("-oIdentityFile={}", folder.join("host").display());
     let free = servers::free_port().to_string();
     for (arguments, port, kind, words) in [
         (&[no_hosts.as_str()][..], port.as_str(), StoreErrorKind::Permanent, "Host key verification failed"),
@@ -152,9 +150,7 @@ fn what_ssh_says_is_told() {
         assert_eq!(failed, kind, "{text}");
         assert!(text.contains(words), "{text}");
     }
-    let _ = wrong_key;
     let silent = store_by("/x", || {
-        use std::process::Stdio;
         let mut command = Command::new("echo");
         command.arg("Welcome to this machine! Enjoy.");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -125,12 +125,15 @@ impl Address {
     }
 }
 
-/// What may be shown of a name in which there may be a password (`rest:https://user:password@host/`): without all that is before an `@`.
+/// What may be shown of a name in which there may be a password (`rest:https://user:password@host/`): without what is before an `@`, if
+/// that is more than the user of `sftp:`.
 fn without_secret(name: &[u8]) -> Vec<u8> {
-    let is_url = name.windows(2).any(|part| part == b"//");
-    let Some(at) = name.iter().rposition(|byte| *byte == b'@').filter(|_| is_url) else { return name.to_vec() };
-    let start = name.windows(2).position(|part| part == b"//").map_or(0, |slashes| slashes + 2);
-    [&name[..start.min(at)], &name[at + 1..]].concat()
+    let Some(at) = name.iter().rposition(|byte| *byte == b'@') else { return name.to_vec() };
+    let slashes = name.windows(2).position(|part| part == b"//").map(|start| start + 2);
+    let colon = name.iter().position(|byte| *byte == b':').map(|start| start + 1);
+    let start = slashes.or(colon).filter(|start| *start <= at).unwrap_or(at);
+    let is_secret = slashes.is_some() || name[start..at].contains(&b':');
+    if is_secret { [&name[..start], &name[at + 1..]].concat() } else { name.to_vec() }
 }
 
 /// `HOST`, `HOST:PORT`, `[ADDRESS]` or `[ADDRESS]:PORT`.
@@ -221,6 +224,7 @@ mod tests {
             ("rest:http://user:se@cret@host/x", "rest:http://host/x"),
             ("foo:bar", "foo:bar"),
             ("sftp:me@host/x", "sftp:me@host/x"),
+            ("sftp:me:secret@host:/x", "sftp:host:/x"),
             ("rest:http://u:secret@ho st/", "rest:http://ho st/"),
         ] {
             assert_eq!(without_secret(name.as_bytes()), shown.as_bytes(), "{name}");

@@ -95,6 +95,7 @@ const fn meaning(code: Code) -> &'static str {
         Code::Denied => "the store does not permit it, or cannot do it",
         Code::CredentialsExpired => "the store's credentials have expired",
         Code::OverBudget => "it would take more requests, or cost more, than was allowed",
+        Code::Unreachable => "the store cannot be reached, or cannot answer now",
         Code::Interrupted => "a signal ended it",
         Code::ClosedOutput => "nobody reads its output any more",
     }
@@ -115,6 +116,7 @@ const CODES: &[Code] = &[
     Code::Denied,
     Code::CredentialsExpired,
     Code::OverBudget,
+    Code::Unreachable,
     Code::Interrupted,
     Code::ClosedOutput,
 ];

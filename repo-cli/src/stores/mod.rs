@@ -132,11 +132,7 @@ pub(crate) fn open(
     let throttle = settings.throttle(cancel);
     let store: Box<dyn Store> = match address {
         Address::Local(path) => {
-            let local = LocalStore::new(path);
-            let store: Box<dyn Store> = match throttle {
-                Some(throttle) => Box::new(ThrottledStore::new(local, throttle)),
-                None => Box::new(local),
-            };
+            let store = slowed(LocalStore::new(path), throttle);
             return Ok(meters.watch(store, false, &settings.environment)?);
         }
         #[cfg(feature = "rest")]
@@ -144,15 +140,15 @@ pub(crate) fn open(
         #[cfg(not(feature = "rest"))]
         Address::Rest(_) => return Err(left_out("rest")),
         #[cfg(feature = "s3")]
-        Address::S3(address) => Box::new(s3::open(address, settings)?),
+        Address::S3(address) => slowed(s3::open(address, settings)?, throttle),
         #[cfg(not(feature = "s3"))]
         Address::S3(_) => return Err(left_out("s3")),
         #[cfg(feature = "b2")]
-        Address::B2(address) => Box::new(b2::open(address, settings)?),
+        Address::B2(address) => slowed(b2::open(address, settings)?, throttle),
         #[cfg(not(feature = "b2"))]
         Address::B2(_) => return Err(left_out("b2")),
         #[cfg(feature = "sftp")]
-        Address::Sftp(address) => Box::new(sftp::open(address, settings)?),
+        Address::Sftp(address) => slowed(sftp::open(address, settings)?, throttle),
         #[cfg(not(feature = "sftp"))]
         Address::Sftp(_) => return Err(left_out("sftp")),
     };
@@ -163,17 +159,26 @@ pub(crate) fn open(
         let mut last = locked(&last);
         if last.is_none_or(|last| last.elapsed() >= NOTICE_INTERVAL) {
             *last = Some(Instant::now());
-            output.warning(&trouble(notice, policy.budget));
+            output.warning(&trouble(notice));
         }
     };
     Ok(Arc::new(RetryStore::new(store, policy, cancel.clone(), notify)))
 }
 
+/// A store that keeps to a rate, object by object.
+fn slowed(store: impl Store + 'static, throttle: Option<Arc<Throttle>>) -> Box<dyn Store> {
+    match throttle {
+        Some(throttle) => Box::new(ThrottledStore::new(store, throttle)),
+        None => Box::new(store),
+    }
+}
+
 /// What is said of a store that does not answer.
-fn trouble(notice: &RetryNotice<'_>, budget: Duration) -> String {
-    let left = budget.saturating_sub(notice.elapsed).as_secs().div_ceil(60);
+fn trouble(notice: &RetryNotice<'_>) -> String {
+    let left = notice.budget.saturating_sub(notice.elapsed).as_secs().max(1);
+    let left = if left < 120 { format!("{left} s") } else { format!("{} min", left.div_ceil(60)) };
     plain(format!(
-        "{}: {}; tried for {} s, and again for up to {left} min",
+        "{}: {}; tried for {} s, and again for up to {left}",
         notice.error,
         notice.error.source,
         notice.elapsed.as_secs(),

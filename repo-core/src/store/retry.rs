@@ -110,6 +110,8 @@ pub struct RetryNotice<'a> {
     pub elapsed: Duration,
     /// The pause before it is tried again.
     pub pause: Duration,
+    /// For how long it is tried at most.
+    pub budget: Duration,
 }
 
 type Notify = Box<dyn Fn(&RetryNotice<'_>) + Send + Sync>;
@@ -171,7 +173,7 @@ impl<S: Store> RetryStore<S> {
                 return Err(error);
             }
             if elapsed >= self.policy.quiet {
-                (self.notify)(&RetryNotice { error: &error, attempts, elapsed, pause });
+                (self.notify)(&RetryNotice { error: &error, attempts, elapsed, pause, budget });
             }
             self.pace.sleep(pause);
             if self.cancel.is_cancelled() {

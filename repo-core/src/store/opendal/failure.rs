@@ -105,14 +105,14 @@ fn of_connection(error: &Error) -> Option<Failure> {
     let mut root = None;
     let mut from_network = false;
     while let Some(one) = cause {
-        if let Some(error) = one.downcast_ref::<rustls::Error>() {
-            return Some(tls::failure(error));
-        }
-        if let Some(error) = one.downcast_ref::<io::Error>() {
-            let below = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            if let Some(error) = below {
+        // An error of input and output is no source of what it wraps; it may wrap several layers of its own.
+        let mut wrapped: Option<&(dyn StdError + 'static)> = Some(one);
+        while let Some(inner) = wrapped {
+            if let Some(error) = inner.downcast_ref::<rustls::Error>() {
                 return Some(tls::failure(error));
             }
+            let below = inner.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+            wrapped = below.map(|below| below as &(dyn StdError + 'static));
         }
         from_network |= one.is::<reqwest::Error>();
         root = Some(one);

@@ -144,7 +144,7 @@ impl BucketStore {
         match self.fetch(name, BytesRange::suffix(length_bytes), length_bytes, into) {
             // An empty object has no last byte.
             Err(failed) if failed.kind == StoreErrorKind::Damage => match self.tell(name)? {
-                Some(info) if info.size_bytes == 0 => Ok(()),
+                Some(found) if found.size_bytes == 0 => Ok(()),
                 _ => Err(failed),
             },
             done => done,
@@ -216,9 +216,12 @@ impl BucketStore {
     fn tell(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure> {
         let path = name.to_string();
         match run(remote::deadline(0), async { self.operator.stat(&path).await }) {
-            Ok(metadata) => Ok(Some(info(*name, &metadata))),
-            // That there is no bucket looks the same here; only an answer with a body tells.
-            Err(failed) if failed.kind == StoreErrorKind::NotFound && name.place() == Place::Config => {
+            Ok(found) => Ok(Some(info(*name, &found))),
+            // That there is no bucket looks the same here, and what is wrong with a key is not told; only an answer with a body tells.
+            Err(failed)
+                if matches!(failed.kind, StoreErrorKind::NotFound | StoreErrorKind::Denied)
+                    && name.place() == Place::Config =>
+            {
                 match self.fetch(name, BytesRange::new(0, Some(1)), 1, &mut Vec::new()) {
                     Err(failed) if failed.kind == StoreErrorKind::NotFound => Ok(None),
                     Err(failed) => Err(failed),

@@ -23,7 +23,7 @@ const END: u32 = 1;
 /// A file or folder that the server holds open.
 pub(super) struct Handle<'a> {
     session: &'a Session,
-    handle: Vec<u8>,
+    id: Vec<u8>,
     is_open: bool,
 }
 
@@ -31,7 +31,7 @@ impl Drop for Handle<'_> {
     fn drop(&mut self) {
         // Whether it could be closed matters to those who wrote; they have asked.
         if self.is_open {
-            let _ = self.session.ask(Outgoing::new(kind::CLOSE).bytes(&self.handle));
+            let _ = self.session.ask(Outgoing::new(kind::CLOSE).bytes(&self.id));
         }
     }
 }
@@ -81,7 +81,7 @@ fn done(mut packet: Incoming) -> Result<(), Failure> {
 impl Session {
     fn opened(&self, packet: Outgoing) -> Result<Handle<'_>, Failure> {
         let mut answer = expect(self.call(packet)?, kind::HANDLE)?;
-        Ok(Handle { session: self, handle: answer.bytes().map_err(strange)?.to_vec(), is_open: true })
+        Ok(Handle { session: self, id: answer.bytes().map_err(strange)?.to_vec(), is_open: true })
     }
 
     /// Opens a file to read.
@@ -137,7 +137,7 @@ impl Session {
     pub(super) fn list(&self, path: &str, mut visit: impl FnMut(&[u8], Attributes)) -> Result<(), Failure> {
         let folder = self.opened(Outgoing::new(kind::OPENDIR).bytes(path.as_bytes()))?;
         loop {
-            let answer = self.call(Outgoing::new(kind::READDIR).bytes(&folder.handle))?;
+            let answer = self.call(Outgoing::new(kind::READDIR).bytes(&folder.id))?;
             let mut answer = match expect(answer, kind::NAME) {
                 Ok(answer) => answer,
                 // So the end of a folder is told.
@@ -156,7 +156,7 @@ impl Session {
 impl Handle<'_> {
     /// How long the file is.
     pub(super) fn size_bytes(&self) -> Result<u64, Failure> {
-        let answer = self.session.call(Outgoing::new(kind::FSTAT).bytes(&self.handle))?;
+        let answer = self.session.call(Outgoing::new(kind::FSTAT).bytes(&self.id))?;
         let attributes = expect(answer, kind::ATTRS)?.attributes().map_err(strange)?;
         if !attributes.is_file() {
             return Err(Failure::damage("it is not a regular file".into()));
@@ -192,7 +192,7 @@ impl Handle<'_> {
     }
 
     fn ask(&self, offset_bytes: u64, length: u32) -> Result<Pending, Failure> {
-        self.session.ask(Outgoing::new(kind::READ).bytes(&self.handle).u64(offset_bytes).u32(length))
+        self.session.ask(Outgoing::new(kind::READ).bytes(&self.id).u64(offset_bytes).u32(length))
     }
 
     /// Writes the whole file, and makes it durable if the server can do that.
@@ -203,14 +203,13 @@ impl Handle<'_> {
                 under_way.pop_front().map_or(Ok(()), |pending| done(self.session.wait(pending)?))?;
             }
             let offset = (number * CHUNK_BYTES) as u64;
-            under_way
-                .push_back(self.session.ask(Outgoing::new(kind::WRITE).bytes(&self.handle).u64(offset).bytes(chunk))?);
+            under_way.push_back(self.session.ask(Outgoing::new(kind::WRITE).bytes(&self.id).u64(offset).bytes(chunk))?);
         }
         for pending in under_way {
             done(self.session.wait(pending)?)?;
         }
         if self.session.knows("fsync@openssh.com") {
-            let packet = Outgoing::new(kind::EXTENDED).bytes(b"fsync@openssh.com").bytes(&self.handle);
+            let packet = Outgoing::new(kind::EXTENDED).bytes(b"fsync@openssh.com").bytes(&self.id);
             done(self.session.call(packet)?)?;
         }
         let size_bytes = self.size_bytes()?;
@@ -221,6 +220,6 @@ impl Handle<'_> {
             ));
         }
         self.is_open = false;
-        done(self.session.call(Outgoing::new(kind::CLOSE).bytes(&self.handle))?)
+        done(self.session.call(Outgoing::new(kind::CLOSE).bytes(&self.id))?)
     }
 }

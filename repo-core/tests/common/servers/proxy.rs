@@ -97,7 +97,7 @@ impl Drop for Proxy {
 
 /// Passes one request on, and its answer back. Connections are for one request each.
 fn pass(mut client: TcpStream, server: u16, fault: Fault) -> io::Result<()> {
-    client.set_read_timeout(Some(Duration::from_secs(60)))?;
+    client.set_read_timeout(Some(Duration::from_mins(1)))?;
     if fault == Fault::Reset {
         return client.shutdown(Shutdown::Both);
     }
