@@ -18,6 +18,7 @@ use repo_core::{
     repository::{
         config::Config,
         notes::{ExpireNote, Mark, Session},
+        store_report::Report,
     },
     snapshot::Snapshot,
 };
@@ -40,11 +41,12 @@ fn check<T: Serialize + DeserializeOwned + Debug>(kind: ObjectKind, input: &[u8]
 
 fuzz_target!(|input: &[u8]| {
     let [choice, input @ ..] = input else { return };
-    match choice % 5 {
+    match choice % 6 {
         0 => check::<Config>(ObjectKind::Config, input),
         1 => check::<Snapshot>(ObjectKind::Snapshot, input),
         2 => check::<Session>(ObjectKind::Session, input),
         3 => check::<Mark>(ObjectKind::Mark, input),
-        _ => check::<ExpireNote>(ObjectKind::ExpireNote, input),
+        4 => check::<ExpireNote>(ObjectKind::ExpireNote, input),
+        _ => check::<Report>(ObjectKind::StoreReport, input),
     }
 });
