@@ -58,6 +58,8 @@ fn addresses_that_are_none() {
     assert_told("b2:bucket:path", &[], 2, &["B2_ACCOUNT_ID"]);
     assert_told("b2:bucket:path", &[("B2_ACCOUNT_ID", "x")], 2, &["B2_ACCOUNT_KEY"]);
     assert_told("s3:host/bucket", &[("AWS_ACCESS_KEY_ID", "x")], 2, &["AWS_SECRET_ACCESS_KEY"]);
+    let off = [("AWS_EC2_METADATA_DISABLED", "true")];
+    assert_told("s3:https://localhost:1/bucket", &off, 17, &["AWS_ACCESS_KEY_ID", "no keys"]);
 }
 
 #[test]

@@ -48,10 +48,20 @@ const CODES: [(&str, StoreErrorKind); 32] = [
     ("RequestTimeout", StoreErrorKind::Retry),
 ];
 
+/// How `OpenDAL` begins to tell that a request could not be signed, before it was sent.
+const SIGNING: &str = "signing http request";
+
+/// What that means where no keys were given.
+const NO_KEYS: &str = "no keys to sign requests with were found: neither AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are set, nor has a profile \
+                       or this machine any";
+
 /// Sorts a failure, and says in words what the store said: no URL, no header, no signature.
 pub(super) fn failure(error: &Error) -> Failure {
     if let Some(failed) = of_connection(error) {
         return failed;
+    }
+    if error.message().starts_with(SIGNING) {
+        return Failure::new(StoreErrorKind::Denied, NO_KEYS);
     }
     let (code, message) = code_and_message(error.message());
     let by_code = code.and_then(|code| CODES.iter().find(|(known, _)| *known == code));
