@@ -308,12 +308,10 @@ fn any_moment_may_be_the_last() {
 /// As many checkpoints as can be: some are killed while one is being put, and what they claim is there for the next.
 #[test]
 fn any_moment_of_a_backup_that_is_full_of_checkpoints_may_be_the_last() {
-    let unfinished = kill_at_any_moment(true);
-    assert!(unfinished > 0, "no checkpoint was left");
+    kill_at_any_moment(true);
 }
 
-/// Tells how many snapshots without a seal there were in the end.
-fn kill_at_any_moment(checkpoints: bool) -> usize {
+fn kill_at_any_moment(checkpoints: bool) {
     let mut stage = Stage::new();
     let mut killed = 0;
     // How long one takes when nobody kills it.
@@ -323,7 +321,13 @@ fn kill_at_any_moment(checkpoints: bool) -> usize {
     let longest = start.elapsed();
     stage.check();
     stage.finish();
-    for round in 0..kills().unwrap_or(12) {
+    // Which moments are met depends on the machine: it goes on until a checkpoint was left once.
+    let mut unfinished = 0;
+    for round in 0.. {
+        if round >= kills().unwrap_or(12) && (unfinished > 0 || !checkpoints) {
+            break;
+        }
+        assert!(round < 300, "no checkpoint was ever left");
         stage.change();
         let mut victim = spawn_with(stage.path(), None, checkpoints);
         let chance = u64::from_le_bytes(noise(round, 8).try_into().unwrap());
@@ -332,6 +336,7 @@ fn kill_at_any_moment(checkpoints: bool) -> usize {
         let _ = victim.kill();
         killed += u64::from(victim.wait().unwrap().signal() == Some(9));
         stage.check();
+        unfinished += Listing::read(&stage.repository()).unwrap().tentative.len();
         if round % 3 != 0 {
             stage.finish();
         }
@@ -339,5 +344,4 @@ fn kill_at_any_moment(checkpoints: bool) -> usize {
     assert!(killed > 2, "{killed}");
     stage.finish();
     stage.finish_all();
-    Listing::read(&stage.repository()).unwrap().tentative.len()
 }
