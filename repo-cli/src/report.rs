@@ -37,6 +37,8 @@ pub(crate) enum Code {
     OverBudget = 19,
     /// The store cannot be reached, or cannot answer now.
     Unreachable = 20,
+    /// This machine's clock is wrong.
+    WrongClock = 21,
     Interrupted = 130,
     /// Nobody reads what is written any more; what a shell shows for a program ended by SIGPIPE.
     ClosedOutput = 141,
@@ -61,6 +63,7 @@ impl Code {
             Self::CredentialsExpired => "credentials_expired",
             Self::OverBudget => "over_budget",
             Self::Unreachable => "unreachable",
+            Self::WrongClock => "wrong_clock",
             Self::Interrupted => "interrupted",
             Self::ClosedOutput => "closed_output",
         }
@@ -185,6 +188,7 @@ fn code_of(error: &Error) -> Code {
             StoreErrorKind::OverBudget => Code::OverBudget,
             StoreErrorKind::Damage | StoreErrorKind::NotFound => Code::Damage,
             StoreErrorKind::Retry => Code::Unreachable,
+            StoreErrorKind::Clock => Code::WrongClock,
             StoreErrorKind::Exists | StoreErrorKind::Permanent => Code::Fatal,
         },
         Error::Damaged(_) | Error::MissingBlob { .. } | Error::Unreadable(_) => Code::Damage,
@@ -242,6 +246,7 @@ fn hint_of_store(error: &StoreError) -> Option<&'static str> {
         StoreErrorKind::Retry => {
             "check the address and the network; if the store is overloaded or down, run it again later"
         }
+        StoreErrorKind::Clock => "set this machine's clock, and have it kept right (NTP), then run it again",
         StoreErrorKind::Damage | StoreErrorKind::NotFound => {
             "\"coffer check\" tells what else is concerned and what to do"
         }

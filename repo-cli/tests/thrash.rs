@@ -1,10 +1,19 @@
-//! Real processes on a real folder: backups, prunes, forgets, restores and checks side by side, and half of them killed at any moment.
+//! Real processes on a real folder, a bucket of `SeaweedFS` and a restic REST server: backups, prunes, forgets, restores and checks side by
+//! side, and two in five of them killed at any moment.
 //!
-//! `COFFER_THRASH_SECONDS=3600` lets it run so long; `COFFER_THRASH_SEED` makes the same choices again, though not the same timing.
+//! `COFFER_THRASH_SECONDS=3600` lets it run so long; `COFFER_THRASH_SEED` makes the same choices again, though not the same timing. One
+//! store: `cargo test -p repo-cli --test thrash on_s3 -- --nocapture`.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on fails, and tells what it did")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails, and tells what it did"
+)]
 
 mod common;
+#[path = "../../repo-core/tests/common/servers/mod.rs"]
+mod servers;
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +26,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{COFFER, Sandbox, assert_same};
+use common::{COFFER, Sandbox, assert_same, document};
+use servers::{
+    rest::{How, Kind as RestKind, RestServer},
+    s3::{Kind as S3Kind, S3Server, with_keys},
+};
 
 const WORKERS: u64 = 4;
 const SECONDS: u64 = 15;
@@ -41,6 +54,8 @@ impl Chance {
 /// What all workers know.
 struct Thrash {
     sandbox: Sandbox,
+    /// The repository's address.
+    repository: String,
     end: Instant,
     /// Backups that were reported as done, by their tags, which are the folders they hold.
     done: Mutex<BTreeMap<String, bool>>,
@@ -54,13 +69,26 @@ impl Thrash {
         self.counts[what].fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Runs a process, and kills it after a while if so decided. Nothing if it was killed.
-    fn run(&self, chance: &mut Chance, arguments: &[&str]) -> Option<Output> {
+    /// A process.
+    fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(COFFER);
         command.args(arguments).current_dir(self.sandbox.dir.path()).env_clear();
-        command.env("COFFER_REPOSITORY", "repo").env("COFFER_PASSWORD", "correct horse").env("TZ", "UTC");
+        command.env("COFFER_REPOSITORY", &self.repository).env("COFFER_PASSWORD", "correct horse").env("TZ", "UTC");
         command.env("HOME", self.sandbox.path("home")).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().unwrap();
+        with_keys(&mut command);
+        command
+    }
+
+    /// Runs a process to its end, and it succeeds.
+    fn succeeds(&self, arguments: &[&str]) -> Output {
+        let output = self.command(arguments).output().unwrap();
+        assert!(output.status.success(), "{arguments:?} fails: {}", String::from_utf8_lossy(&output.stderr));
+        output
+    }
+
+    /// Runs a process, and kills it after a while if so decided. Nothing if it was killed.
+    fn run(&self, chance: &mut Chance, arguments: &[&str]) -> Option<Output> {
+        let mut child = self.command(arguments).spawn().unwrap();
         if chance.below(100) < 40 {
             std::thread::sleep(Duration::from_millis(chance.below(900)));
             child.kill().unwrap();
@@ -143,23 +171,25 @@ impl Thrash {
 
     /// All snapshots, by their tags.
     fn snapshots(&self) -> BTreeMap<String, String> {
-        let all = self.sandbox.json(&["snapshots"]);
+        let all = document(&self.succeeds(&["snapshots", "--json"]).stdout);
         let text = |value: &serde_json::Value| value.as_str().unwrap().to_owned();
         all.as_array().unwrap().iter().map(|one| (text(&one["tags"][0]), text(&one["id"]))).collect()
     }
 }
 
-#[test]
-fn processes_side_by_side_killed_at_any_moment() {
+/// Processes side by side, killed at any moment, in an empty place.
+fn thrash(repository: &str) {
     let seed = number_of("COFFER_THRASH_SEED").unwrap_or_else(|| u64::from(std::process::id()) << 20 | 1);
     let seconds = number_of("COFFER_THRASH_SECONDS").unwrap_or(SECONDS);
-    println!("COFFER_THRASH_SEED={seed}");
+    println!("COFFER_THRASH_SEED={seed} {repository}");
     let thrash = Thrash {
-        sandbox: Sandbox::with_repository(),
+        sandbox: Sandbox::new(),
+        repository: repository.to_owned(),
         end: Instant::now() + Duration::from_secs(seconds),
         done: Mutex::default(),
         counts: Default::default(),
     };
+    thrash.succeeds(&["init"]);
     std::thread::scope(|scope| {
         for worker in 0..WORKERS {
             let thrash = &thrash;
@@ -167,11 +197,10 @@ fn processes_side_by_side_killed_at_any_moment() {
         }
     });
     // Nobody works any more: everything that was reported is there, and what was killed is in nobody's way.
-    let sandbox = &thrash.sandbox;
-    sandbox.coffer(&["check", "--read-data"]).assert().success();
-    sandbox.coffer(&["prune", "--max-unused", "0"]).assert().success();
-    sandbox.coffer(&["check", "--read-data"]).assert().success();
-    let status = sandbox.json(&["status"]);
+    thrash.succeeds(&["check", "--read-data"]);
+    thrash.succeeds(&["prune", "--max-unused", "0"]);
+    thrash.succeeds(&["check", "--read-data"]);
+    let status = document(&thrash.succeeds(&["status", "--json"]).stdout);
     for what in ["sessions", "marks", "expiring"] {
         assert_eq!(status[what], serde_json::json!([]), "{what}");
     }
@@ -181,8 +210,8 @@ fn processes_side_by_side_killed_at_any_moment() {
     }
     for (tag, id) in &there {
         let target = tempfile::tempdir().unwrap();
-        sandbox.coffer(&["restore", id, "--target"]).arg(target.path()).assert().success();
-        assert_same(&sandbox.path(tag), &target.path().join(tag));
+        thrash.succeeds(&["restore", id, "--target", target.path().to_str().unwrap()]);
+        assert_same(&thrash.sandbox.path(tag), &target.path().join(tag));
     }
     for (name, count) in NAMES.iter().zip(&thrash.counts) {
         println!("{:>8}  {name}", count.load(Ordering::Relaxed));
@@ -190,4 +219,21 @@ fn processes_side_by_side_killed_at_any_moment() {
     println!("{:>8}  snapshots restored at the end", there.len());
     let least = |at: usize| thrash.counts[at].load(Ordering::Relaxed);
     assert!(least(0) > 0 && least(5) > 0, "no backup, or no kill");
+}
+
+#[test]
+fn on_a_folder() {
+    thrash("repo");
+}
+
+#[test]
+fn on_s3() {
+    let server = S3Server::start(S3Kind::Seaweed);
+    thrash(&format!("s3:{}/bucket/repo", server.endpoint()));
+}
+
+#[test]
+fn on_a_rest_server() {
+    let server = RestServer::start(RestKind::RestServer, How::default());
+    thrash(&format!("rest:{}", server.url("repo")));
 }

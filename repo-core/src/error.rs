@@ -20,6 +20,8 @@ pub enum StoreErrorKind {
     NoSpace,
     /// The store does not permit it: read-only, access denied, append-only.
     Denied,
+    /// This machine's clock is wrong, so that the store does not believe what was signed with it.
+    Clock,
     /// It would go beyond what the user allowed: too many requests, or too high costs.
     OverBudget,
     /// Anything else that trying again will not mend.

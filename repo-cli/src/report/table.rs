@@ -41,6 +41,7 @@ fn samples() -> Vec<Error> {
         Kind::Exists,
         Kind::NoSpace,
         Kind::Denied,
+        Kind::Clock,
         Kind::OverBudget,
         Kind::Permanent,
         Kind::Damage,
@@ -95,6 +96,7 @@ const fn meaning(code: Code) -> &'static str {
         Code::Denied => "the store does not permit it, or cannot do it",
         Code::CredentialsExpired => "the store's credentials have expired",
         Code::OverBudget => "it would take more requests, or cost more, than was allowed",
+        Code::WrongClock => "this machine's clock is wrong, and the store does not believe what was signed with it",
         Code::Unreachable => "the store cannot be reached, or cannot answer now",
         Code::Interrupted => "a signal ended it",
         Code::ClosedOutput => "nobody reads its output any more",
@@ -117,6 +119,7 @@ const CODES: &[Code] = &[
     Code::CredentialsExpired,
     Code::OverBudget,
     Code::Unreachable,
+    Code::WrongClock,
     Code::Interrupted,
     Code::ClosedOutput,
 ];

@@ -2,7 +2,9 @@
 
 use std::{error::Error, time::Duration};
 
-use crate::error::StoreErrorKind;
+use jiff::fmt::rfc2822::DateTimeParser;
+
+use crate::{error::StoreErrorKind, time::Timestamp};
 
 /// Time to reach the store: to look up its name, connect, and agree on keys.
 pub(super) const CONNECT: Duration = Duration::from_secs(20);
@@ -63,6 +65,23 @@ impl Failure {
     }
 }
 
+/// Longest time that a store can ask to be left alone for.
+const WAIT_MAX_SECONDS: u64 = 24 * 3600;
+
+/// A time as HTTP writes it.
+pub(super) fn http_date(text: &str) -> Option<Timestamp> {
+    Some(Timestamp::from_seconds(DateTimeParser::new().parse_timestamp(text).ok()?.as_second()))
+}
+
+/// For how long a store asks to be left alone: in seconds, or until a time, which its own `date` makes a length.
+pub(super) fn retry_after(text: &str, date: Option<&str>) -> Option<Duration> {
+    let seconds = text.parse().ok().or_else(|| {
+        let length = http_date(text)?.seconds().checked_sub(http_date(date?)?.seconds())?;
+        u64::try_from(length).ok()
+    })?;
+    Some(Duration::from_secs(seconds.min(WAIT_MAX_SECONDS)))
+}
+
 /// What a store said, for a message: one line, not long, with nothing in it that a terminal would act on.
 pub(super) fn excerpt(text: &str) -> String {
     let words: Vec<&str> =
@@ -84,6 +103,19 @@ mod tests {
         assert!(deadline(32 << 20) > Duration::from_mins(30) && deadline(32 << 20) < Duration::from_mins(45));
         assert_eq!(deadline(u64::MAX), deadline(LARGEST_BYTES));
         assert!(answer_silence(32 << 20) < deadline(32 << 20));
+    }
+
+    #[test]
+    fn how_long_to_wait() {
+        let now = Some("Sat, 21 Nov 2026 13:00:01 GMT");
+        let wait = |text, date| retry_after(text, date).map(|wait| wait.as_secs());
+        assert_eq!(wait("120", None), Some(120));
+        assert_eq!(wait("99999999999", None), Some(WAIT_MAX_SECONDS));
+        assert_eq!(wait("Sat, 21 Nov 2026 13:01:01 GMT", now), Some(60));
+        assert_eq!(wait("Sat, 21 Nov 2026 12:01:01 GMT", now), None, "it is over");
+        for text in ["", "-1", "soon", "1.5", "Sat, 21 Nov 2026 13:01:01 GMT"] {
+            assert_eq!(wait(text, None), None, "{text}");
+        }
     }
 
     #[test]

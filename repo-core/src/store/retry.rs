@@ -3,7 +3,7 @@
 use std::{
     hash::{BuildHasher, RandomState},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -15,6 +15,16 @@ use crate::{
     error::{StoreError, StoreErrorKind},
     progress::Cancel,
 };
+
+/// The cause of a failure after which the store asks to be left alone for a while (`Retry-After` of HTTP). [`RetryStore`] does so.
+#[derive(Debug, thiserror::Error)]
+#[error("{reason}; it asks to be left alone for {} s", pause.as_secs())]
+pub struct Busy {
+    /// What the store said.
+    pub reason: String,
+    /// For how long.
+    pub pause: Duration,
+}
 
 /// How long and how often to try.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -125,6 +135,8 @@ pub struct RetryStore<S> {
     notify: Notify,
     /// Whether it has ever answered.
     reached: AtomicBool,
+    /// Until when it asked to be left alone; by all, not only by the request that heard it.
+    busy_until: Mutex<Duration>,
 }
 
 impl<S: Store> RetryStore<S> {
@@ -136,7 +148,15 @@ impl<S: Store> RetryStore<S> {
         notify: impl Fn(&RetryNotice<'_>) + Send + Sync + 'static,
     ) -> Self {
         let pace = Arc::new(SystemPace::new(cancel.clone()));
-        Self { inner, policy, pace, cancel, notify: Box::new(notify), reached: AtomicBool::new(false) }
+        Self {
+            inner,
+            policy,
+            pace,
+            cancel,
+            notify: Box::new(notify),
+            reached: AtomicBool::new(false),
+            busy_until: Mutex::default(),
+        }
     }
 
     /// With other time and chance.
@@ -157,6 +177,7 @@ impl<S: Store> RetryStore<S> {
         let mut longest = self.policy.first_pause;
         let mut attempts = 0;
         loop {
+            self.leave_alone();
             let error = match request(attempts > 0) {
                 Err(error) if error.kind == StoreErrorKind::Retry => error,
                 done => {
@@ -166,7 +187,12 @@ impl<S: Store> RetryStore<S> {
             };
             attempts += 1;
             let elapsed = self.pace.now().saturating_sub(start);
-            let pause = self.pace.jitter(longest);
+            let mut pause = self.pace.jitter(longest);
+            if let Some(busy) = error.source.downcast_ref::<Busy>() {
+                // Not to be overloaded takes a store that is there.
+                self.reached.store(true, Ordering::Relaxed);
+                pause += busy.pause;
+            }
             let reached = self.reached.load(Ordering::Relaxed);
             let budget = if reached { self.policy.budget } else { self.policy.first_contact.min(self.policy.budget) };
             if elapsed + pause >= budget || self.cancel.is_cancelled() {
@@ -175,11 +201,23 @@ impl<S: Store> RetryStore<S> {
             if elapsed >= self.policy.quiet {
                 (self.notify)(&RetryNotice { error: &error, attempts, elapsed, pause, budget });
             }
+            if let Some(busy) = error.source.downcast_ref::<Busy>() {
+                let mut until = self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
+                *until = (self.pace.now() + busy.pause).max(*until);
+            }
             self.pace.sleep(pause);
             if self.cancel.is_cancelled() {
                 return Err(error);
             }
             longest = (longest * 2).min(self.policy.longest_pause);
+        }
+    }
+
+    /// Waits while the store asked to be left alone, and a little longer, not to come back together with all others.
+    fn leave_alone(&self) {
+        let until = *self.busy_until.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(rest) = until.checked_sub(self.pace.now()).filter(|rest| !rest.is_zero()) {
+            self.pace.sleep(rest + self.pace.jitter(self.policy.first_pause));
         }
     }
 
@@ -249,7 +287,7 @@ impl<S: Store> Store for RetryStore<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Mutex, atomic::AtomicUsize};
+    use std::sync::atomic::{AtomicU64, AtomicUsize};
 
     use super::*;
     use crate::store::{
@@ -353,10 +391,90 @@ mod tests {
         }
     }
 
+    /// Refuses so many requests, and asks to be left alone for so long each time.
+    struct BusyStore {
+        inner: MemoryStore,
+        refusals: AtomicU64,
+        pause: Duration,
+    }
+
+    impl Store for BusyStore {
+        fn create(&self) -> Result<(), StoreError> {
+            let left = self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+            if left.is_err() {
+                return Ok(());
+            }
+            let source = Box::new(Busy { reason: "busy".into(), pause: self.pause });
+            let (object, location) = ("it".into(), self.location());
+            Err(StoreError { kind: StoreErrorKind::Retry, operation: "create", object, location, source })
+        }
+        fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+            self.inner.put(name, bytes)
+        }
+        fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
+            self.inner.get(name, range, into)
+        }
+        fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
+            self.inner.list(place, visit)
+        }
+        fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
+            self.inner.stat(name)
+        }
+        fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+            self.inner.delete(name)
+        }
+        fn abilities(&self) -> Abilities {
+            self.inner.abilities()
+        }
+        fn location(&self) -> String {
+            self.inner.location()
+        }
+    }
+
+    fn busy(refusals: u64, pause_seconds: u64) -> BusyStore {
+        let (inner, pause) = (MemoryStore::new(), Duration::from_secs(pause_seconds));
+        BusyStore { inner, refusals: refusals.into(), pause }
+    }
+
+    #[test]
+    fn a_store_that_asks_to_be_left_alone_is() {
+        let first_pause = RetryPolicy::default().first_pause;
+        let (store, pace, _) = retrying(busy(2, 40));
+        store.create().unwrap();
+        let asked = Duration::from_secs(40);
+        assert_eq!(*pace.0.lock().unwrap(), [asked + first_pause, asked + 2 * first_pause]);
+        // Nor do others ask meanwhile.
+        let (store, pace, _) = retrying(busy(1, 40));
+        *store.busy_until.lock().unwrap() = asked;
+        assert!(store.stat(&ObjectName::CONFIG).unwrap().is_none());
+        assert_eq!(pace.now(), asked + first_pause);
+        assert!(store.stat(&ObjectName::CONFIG).unwrap().is_none());
+        assert_eq!(pace.now(), asked + first_pause, "and not for longer");
+    }
+
+    #[test]
+    fn what_it_asks_for_has_a_bound() {
+        // Longer than anybody would wait: it is told at once.
+        let (store, pace, _) = retrying(busy(1, 3600));
+        let error = store.create().unwrap_err();
+        assert_eq!((error.kind, pace.now()), (StoreErrorKind::Retry, Duration::ZERO));
+        assert_eq!(error.source.to_string(), "busy; it asks to be left alone for 3600 s");
+        store.create().unwrap();
+        // For ever, in small pieces: the budget ends it.
+        let (store, pace, _) = retrying(busy(u64::MAX, 100));
+        assert!(store.create().is_err());
+        assert!(pace.now() < RetryPolicy::default().budget && pace.now() > Duration::from_mins(10));
+        // One that is there and busy is not a wrong address.
+        let policy = RetryPolicy { first_contact: Duration::from_secs(30), ..RetryPolicy::default() };
+        let pace = Arc::new(Still::default());
+        let store = RetryStore::new(busy(1, 60), policy, Cancel::default(), |_| {});
+        store.with_pace(Arc::<Still>::clone(&pace)).create().unwrap();
+    }
+
     #[test]
     fn only_what_may_pass_is_tried_again() {
-        use StoreErrorKind::{Damage, Denied, Exists, NoSpace, NotFound, Permanent, Refresh};
-        for kind in [Damage, Denied, Exists, NoSpace, NotFound, Permanent, Refresh] {
+        use StoreErrorKind::{Clock, Damage, Denied, Exists, NoSpace, NotFound, Permanent, Refresh};
+        for kind in [Clock, Damage, Denied, Exists, NoSpace, NotFound, Permanent, Refresh] {
             let (store, ..) = retrying(FaultStore::new(MemoryStore::new()).from(0, Fault::FailBefore(kind)));
             assert_eq!(store.put(&ObjectName::CONFIG, b"").unwrap_err().kind, kind);
             assert_eq!(store.inner().operations(), 1);

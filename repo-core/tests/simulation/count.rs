@@ -110,6 +110,12 @@ impl Counts {
         }
     }
 
+    /// Whether anything went on at all.
+    pub fn happened(&self) -> bool {
+        let some = [Event::Backups, Event::Prunes, Event::PacksDeleted, Event::Looks];
+        some.iter().all(|event| self.0[*event as usize] > 0)
+    }
+
     pub fn never(&self) -> Vec<&'static str> {
         Event::ALL.iter().filter(|(event, _)| self.0[*event as usize] == 0).map(|(_, text)| *text).collect()
     }

@@ -6,6 +6,8 @@
 //! ```text
 //! world    time, turns, what there is
 //! store    a process's way to the store, and what goes wrong on it
+//! bottom   a real store in which the objects are, in place of memory
+//! seaweed  the same seeds in buckets of a real server
 //! runtime  clocks and random bytes
 //! plan     what a seed decides beforehand
 //! actors   what the machines do, and how it may end
@@ -13,29 +15,38 @@
 //! count    what happened, by kind: a kind that never happens fails the run
 //! ```
 //!
-//! `COFFER_SIMULATION_SEED=17` replays one seed and tells what happens; `COFFER_SIMULATION_SEEDS=100000` runs so many.
+//! `COFFER_SIMULATION_SEED=17` replays one seed and tells what happens; `COFFER_SIMULATION_SEEDS=100000` runs so many, and
+//! `COFFER_SIMULATION_BUCKET_SEEDS=1000` so many in buckets.
 #![allow(
     clippy::unwrap_used,
     clippy::print_stdout,
+    clippy::print_stderr,
     unreachable_pub,
     reason = "a test may panic, tells what it did, and is no library"
 )]
 
 #[path = "../common/mod.rs"]
 mod common;
+#[cfg(feature = "s3")]
+#[path = "../common/servers/mod.rs"]
+mod servers;
 
 mod actors;
+mod bottom;
 mod chance;
 mod count;
 mod oracle;
 mod plan;
 mod runtime;
+#[cfg(feature = "s3")]
+mod seaweed;
 mod store;
 mod tree;
 mod world;
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicU64, Ordering},
@@ -49,7 +60,7 @@ use repo_core::{
     prune::{PruneOptions, plan::MaxUnused, prune},
     repository::{InitOptions, Repository, config::Parameters},
     snapshot::Listing,
-    store::{ObjectName, Place},
+    store::{ObjectName, Place, Store},
 };
 
 use crate::{
@@ -84,7 +95,7 @@ fn base() -> &'static Base {
         // All that is made has a number of its own, in both.
         let (objects, model, _) = repository(BASE_SEED - 1, Model::default());
         let other = World::new(Plan::calm(0, 0), objects, Model::default(), 0, false);
-        let other = oracle::open(other.lock().frozen());
+        let other = oracle::open(other.lock().frozen().unwrap());
         let made = Model { made: model.made, ..Model::default() };
         let (objects, model, now_ms) = repository(BASE_SEED, made);
         Base { objects, model, now_ms, other }
@@ -125,13 +136,17 @@ struct Outcome {
     failure: Option<String>,
 }
 
-fn simulate(seed: u64, log: bool) -> Outcome {
+/// Runs a seed, in an empty real store if there is one.
+fn simulate(seed: u64, log: bool, bottom: Option<Arc<dyn Store>>) -> Outcome {
     let Base { objects, model, now_ms, .. } = base();
     let plan = Plan::new(seed);
     if log {
         println!("{plan:#?}");
     }
-    let world = World::new(plan, objects.clone(), model.clone(), *now_ms, log);
+    if let Some(bottom) = &bottom {
+        objects.iter().for_each(|(name, object)| bottom.put(name, &object.bytes).expect("the real store takes it"));
+    }
+    let world = World::over(bottom, plan, objects.clone(), model.clone(), *now_ms, log);
     let threads: Vec<_> = (0..world.plan.actors.len())
         .map(|actor| {
             let world = Arc::clone(&world);
@@ -165,19 +180,19 @@ fn aftermath(world: &World, log: bool) -> Arc<World> {
         oracle::look_now(&mut state);
         let mut model = state.model.clone();
         if state.failure.is_none()
-            && let Err(what) = oracle::check_all(&oracle::open(state.frozen()), &model, false)
+            && let Err(what) = state.frozen().and_then(|store| oracle::check_all(&oracle::open(store), &model, false))
         {
             state.fail(what);
         }
         // What was not reported may be there or not; from now on it stays as it is.
         (model.forgetting, model.editing) = Default::default();
         if state.failure.is_none() {
-            let there = Listing::read(&oracle::open(state.frozen())).expect("it was just read").snapshots;
+            let there = Listing::read(&oracle::open(state.frozen().unwrap())).expect("it was just read").snapshots;
             model.committed = there.iter().map(|(id, snapshot)| (*id, oracle::number_of(snapshot))).collect();
         }
         let plan = Plan::calm(!world.plan.seed, world.plan.delay_ms);
         let now_ms = state.now_ms + 40 * DAY_MS;
-        let calm = World::new(plan, state.objects.clone(), model, now_ms, log);
+        let calm = World::over(state.bottom.clone(), plan, state.objects.clone(), model, now_ms, log);
         calm.lock().failure.clone_from(&state.failure);
         calm
     };
@@ -225,7 +240,7 @@ fn tidy(calm: &Arc<World>) -> Result<(), String> {
     }
     let (frozen, model) = {
         let state = calm.lock();
-        (state.frozen(), state.model.clone())
+        (state.frozen()?, state.model.clone())
     };
     oracle::check_all(&oracle::open(frozen), &model, true)?;
     actors::run(calm, 0, Command::Backup);
@@ -236,21 +251,13 @@ fn number_of(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-fn replay_command(seed: u64) -> String {
-    format!("COFFER_SIMULATION_SEED={seed} cargo test -p repo-core --test simulation -- --nocapture seeds")
+fn replay_command(seed: u64, test: &str) -> String {
+    format!("COFFER_SIMULATION_SEED={seed} cargo test -p repo-core --test simulation -- --nocapture {test}")
 }
 
-#[test]
-fn seeds() {
-    if let Some(seed) = number_of("COFFER_SIMULATION_SEED") {
-        let outcome = simulate(seed, true);
-        println!("{}trace {}", outcome.counts, outcome.trace);
-        assert_eq!(outcome.failure, None);
-        return;
-    }
-    let seeds = number_of("COFFER_SIMULATION_SEEDS").unwrap_or(SEEDS);
-    let first = number_of("COFFER_SIMULATION_FIRST").unwrap_or(0);
-    let (next, start) = (AtomicU64::new(first), Instant::now());
+/// Runs seeds on all processors, and none after `end`, if there is one; tells what happened, and fails with what failed.
+fn run_seeds(seeds: Range<u64>, end: Option<Instant>, test: &str, simulate: impl Fn(u64) -> Outcome + Sync) -> Counts {
+    let (next, start) = (AtomicU64::new(seeds.start), Instant::now());
     let counts = Mutex::new(Counts::default());
     let failures = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
@@ -258,13 +265,14 @@ fn seeds() {
             scope.spawn(|| {
                 loop {
                     let seed = next.fetch_add(1, Ordering::Relaxed);
-                    if seed >= first + seeds || failures.lock().unwrap().len() >= 5 {
+                    let is_over = end.is_some_and(|end| Instant::now() >= end);
+                    if seed >= seeds.end || is_over || failures.lock().unwrap().len() >= 5 {
                         break;
                     }
-                    let outcome = simulate(seed, false);
+                    let outcome = simulate(seed);
                     counts.lock().unwrap().merge(&outcome.counts);
                     if let Some(failure) = outcome.failure {
-                        println!("seed {seed}: {failure}\n    {}", replay_command(seed));
+                        println!("seed {seed}: {failure}\n    {}", replay_command(seed, test));
                         failures.lock().unwrap().push(seed);
                     }
                 }
@@ -274,7 +282,21 @@ fn seeds() {
     let counts = counts.into_inner().unwrap();
     println!("{counts}{:>10}  seconds", start.elapsed().as_secs());
     let failures = failures.into_inner().unwrap();
-    assert!(failures.is_empty(), "seeds {failures:?} fail; {}", replay_command(failures[0]));
+    assert!(failures.is_empty(), "seeds {failures:?} fail; {}", replay_command(failures[0], test));
+    counts
+}
+
+#[test]
+fn seeds() {
+    if let Some(seed) = number_of("COFFER_SIMULATION_SEED") {
+        let outcome = simulate(seed, true, None);
+        println!("{}trace {}", outcome.counts, outcome.trace);
+        assert_eq!(outcome.failure, None);
+        return;
+    }
+    let seeds = number_of("COFFER_SIMULATION_SEEDS").unwrap_or(SEEDS);
+    let first = number_of("COFFER_SIMULATION_FIRST").unwrap_or(0);
+    let counts = run_seeds(first..first + seeds, None, "seeds", |seed| simulate(seed, false, None));
     if seeds >= SEEDS {
         assert!(counts.never().is_empty(), "these never happened: {:?}", counts.never());
     }
@@ -283,7 +305,7 @@ fn seeds() {
 #[test]
 fn a_seed_decides_everything() {
     for seed in 0..number_of("COFFER_SIMULATION_SEEDS").unwrap_or(40) {
-        let (one, other) = (simulate(seed, false), simulate(seed, false));
+        let (one, other) = (simulate(seed, false, None), simulate(seed, false, None));
         assert_eq!(one.trace, other.trace, "seed {seed} ran in two ways");
     }
 }

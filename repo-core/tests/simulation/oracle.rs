@@ -101,7 +101,7 @@ pub fn open(store: MemoryStore) -> Arc<Repository> {
 /// Looks at everything at this very moment.
 pub fn look_now(state: &mut State) {
     state.counts.add(Event::Looks);
-    match look(&open(state.frozen()), &state.model) {
+    match state.frozen().and_then(|store| look(&open(store), &state.model)) {
         Ok(restored) => state.counts.add_many(Event::Restores, restored),
         Err(what) => state.fail(what),
     }

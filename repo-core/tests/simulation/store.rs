@@ -259,6 +259,7 @@ impl Store for SimulatedStore {
         {
             let mut state = self.world.lock();
             if state.objects.contains_key(name) {
+                state.put_below(name, bytes, false);
                 return Err(Self::error(StoreErrorKind::Exists, "write", name.to_string()));
             }
             let mut stored = bytes;
@@ -270,6 +271,7 @@ impl Store for SimulatedStore {
             if !fate.is_cut || name.place() == Place::Data {
                 state.sequence += 1;
                 let (put_ms, number) = (state.now_ms, state.sequence);
+                state.put_below(name, stored, true);
                 state.objects.insert(*name, Object { bytes: stored.into(), put_ms, number, owner: self.actor });
             }
             if fate.is_cut {
@@ -292,6 +294,7 @@ impl Store for SimulatedStore {
             let seen = self.seen(&mut state, name);
             state.note(self.actor, &format!("get {name} {}", if seen.is_some() { "" } else { "not found" }));
             let memory = MemoryStore::new();
+            let is_hidden = seen.is_none() && state.objects.contains_key(name);
             if let Some(object) = seen {
                 memory.replace(name, object.bytes);
             }
@@ -301,7 +304,11 @@ impl Store for SimulatedStore {
             } else if process.failed.take() == Some(*name) {
                 state.counts.add(Event::Retried);
             }
-            memory.get(name, range, into)
+            let answer = memory.get(name, range, into);
+            if !is_hidden {
+                state.get_below(name, range, answer.as_ref().map(|&()| ()).map_err(|error| error.kind), into);
+            }
+            answer
         };
         let answer = self.end(fate, "read", name, answer)?;
         if answer.is_err() {
@@ -320,6 +327,7 @@ impl Store for SimulatedStore {
                 if self.is_stopped(&state) {
                     return Err(Self::killed("list", place.name().into()));
                 }
+                state.list_below(place);
                 let now = state.changes(place);
                 if before.is_some_and(|before| before != now) {
                     state.counts.add(Event::PagesShifted);
@@ -349,6 +357,7 @@ impl Store for SimulatedStore {
         let fate = self.begin("look at", name)?;
         let answer = {
             let mut state = self.world.lock();
+            state.stat_below(name);
             let seen = self.seen(&mut state, name);
             state.note(self.actor, &format!("stat {name} {}", seen.is_some()));
             seen.map(|object| ObjectInfo {
@@ -364,6 +373,7 @@ impl Store for SimulatedStore {
         let fate = self.begin("delete", name)?;
         {
             let mut state = self.world.lock();
+            state.delete_below(name);
             let removed = state.objects.remove(name);
             state.note(self.actor, &format!("delete {name} {}", removed.is_some()));
             if let Some(object) = removed {

@@ -9,11 +9,12 @@ use std::{
 
 use repo_core::{
     id::SnapshotId,
-    store::{ObjectName, Place, memory::MemoryStore},
+    store::{ObjectName, Place, Store, memory::MemoryStore},
     time::Timestamp,
 };
 
 use crate::{
+    bottom,
     chance::Chance,
     count::{Counts, Event},
     oracle::Model,
@@ -24,8 +25,9 @@ use crate::{
 pub const EPOCH_SECONDS: i64 = 1_800_000_000;
 /// After so many turns it is held that it does not end.
 const TURNS_MAX: u64 = 400_000;
-/// Real time after which a turn that does not end is called a hang.
+/// Real time after which a world that does not end is called a hang, and the same where its objects are in a real store.
 const HANG: Duration = Duration::from_mins(2);
+const HANG_BELOW: Duration = Duration::from_mins(15);
 
 pub struct World {
     pub plan: Plan,
@@ -39,7 +41,10 @@ pub struct State {
     pub chance: Chance,
     pub now_ms: u64,
     pub seats: Vec<Seat>,
+    /// What has to be there.
     pub objects: BTreeMap<ObjectName, Object>,
+    /// The real store in which it is, if it is not only in memory.
+    pub bottom: Option<Arc<dyn Store>>,
     /// What was deleted and may still be listed.
     pub ghosts: VecDeque<Ghost>,
     /// Numbers what is put and deleted.
@@ -114,6 +119,18 @@ pub struct Ghost {
 
 impl World {
     pub fn new(plan: Plan, objects: BTreeMap<ObjectName, Object>, model: Model, now_ms: u64, log: bool) -> Arc<Self> {
+        Self::over(None, plan, objects, model, now_ms, log)
+    }
+
+    /// The same with its objects in a real store, which has them.
+    pub fn over(
+        bottom: Option<Arc<dyn Store>>,
+        plan: Plan,
+        objects: BTreeMap<ObjectName, Object>,
+        model: Model,
+        now_ms: u64,
+        log: bool,
+    ) -> Arc<Self> {
         let seats: Vec<_> = plan
             .actors
             .iter()
@@ -133,6 +150,7 @@ impl World {
             now_ms,
             seats,
             objects,
+            bottom,
             ghosts: VecDeque::new(),
             sequence: 1_000_000,
             counts: Counts::default(),
@@ -181,7 +199,8 @@ impl World {
     pub fn wait(&self) -> Result<(), String> {
         let state = self.lock();
         let all_left = |state: &State| state.seats.iter().all(|seat| seat.finished);
-        let (state, _) = self.over.wait_timeout_while(state, HANG, |state| !all_left(state)).unwrap();
+        let hang = if state.bottom.is_some() { HANG_BELOW } else { HANG };
+        let (state, _) = self.over.wait_timeout_while(state, hang, |state| !all_left(state)).unwrap();
         if all_left(&state) { Ok(()) } else { Err(format!("it hangs; at work is actor {}", state.current)) }
     }
 
@@ -281,13 +300,19 @@ impl State {
     }
 
     /// A copy of everything there is, as if the world stood still.
-    pub fn frozen(&self) -> MemoryStore {
+    ///
+    /// # Errors
+    /// When a real store has something else.
+    pub fn frozen(&self) -> Result<MemoryStore, String> {
         let store = MemoryStore::new();
         for (name, object) in &self.objects {
             store.set_time(Self::time(object.put_ms, 0));
             store.replace(name, Arc::clone(&object.bytes));
         }
-        store
+        if let Some(bottom) = &self.bottom {
+            bottom::compare(bottom, &store)?;
+        }
+        Ok(store)
     }
 
     /// Names of what is in one place.

@@ -35,7 +35,7 @@ const CODES: [(&str, StoreErrorKind); 32] = [
     ("EntityTooLarge", StoreErrorKind::NoSpace),
     ("cap_exceeded", StoreErrorKind::NoSpace),
     ("storage_cap_exceeded", StoreErrorKind::NoSpace),
-    ("RequestTimeTooSkewed", StoreErrorKind::Permanent),
+    ("RequestTimeTooSkewed", StoreErrorKind::Clock),
     ("AuthorizationHeaderMalformed", StoreErrorKind::Permanent),
     ("PermanentRedirect", StoreErrorKind::Permanent),
     ("NoSuchBucket", StoreErrorKind::Permanent),
@@ -73,7 +73,7 @@ pub(super) fn failure(error: &Error) -> Failure {
         (None, true) => format!("the store answered: {}", words(error.kind())),
     };
     match code {
-        Some("RequestTimeTooSkewed") => text.push_str("; set this machine's clock"),
+        Some("RequestTimeTooSkewed") => text.push_str("; this machine's clock is wrong"),
         Some("AuthorizationHeaderMalformed" | "PermanentRedirect") => text.push_str("; it may be another region"),
         _ => {}
     }
@@ -167,7 +167,7 @@ mod tests {
         assert_eq!(answer(ErrorKind::NotFound, "NoSuchBucket").0, StoreErrorKind::Permanent);
         assert_eq!(answer(ErrorKind::NotFound, "NoSuchKey").0, StoreErrorKind::NotFound);
         assert_eq!(answer(ErrorKind::PermissionDenied, "SignatureDoesNotMatch").0, StoreErrorKind::Denied);
-        assert_eq!(answer(ErrorKind::PermissionDenied, "RequestTimeTooSkewed").0, StoreErrorKind::Permanent);
+        assert_eq!(answer(ErrorKind::PermissionDenied, "RequestTimeTooSkewed").0, StoreErrorKind::Clock);
         assert_eq!(answer(ErrorKind::ConditionNotMatch, "PreconditionFailed").0, StoreErrorKind::Exists);
         assert_eq!(answer(ErrorKind::Unexpected, "Anything").0, StoreErrorKind::Permanent);
     }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use opendal_http_transport_reqwest::ReqwestTransport;
 
+use super::heard::Listening;
 use crate::{
     error::Error,
     store::{
@@ -16,7 +17,7 @@ use crate::{
 const IDLE_MAX: Duration = Duration::from_secs(15);
 
 /// A client with our bounds and certificates.
-pub(super) fn transport(options: &TlsOptions, is_encrypted: bool) -> Result<ReqwestTransport, Error> {
+pub(super) fn transport(options: &TlsOptions, is_encrypted: bool) -> Result<Listening, Error> {
     // A server without encryption needs no authorities, which a small system may lack.
     let unused = TlsOptions { insecure: true, ..TlsOptions::default() };
     let tls = tls::client_config(if is_encrypted { options } else { &unused })?;
@@ -30,5 +31,5 @@ pub(super) fn transport(options: &TlsOptions, is_encrypted: bool) -> Result<Reqw
         .pool_idle_timeout(IDLE_MAX)
         .build()
         .map_err(|error| Error::Invalid(format!("no client for HTTP can be made: {error}")))?;
-    Ok(ReqwestTransport::new(client))
+    Ok(Listening(ReqwestTransport::new(client)))
 }

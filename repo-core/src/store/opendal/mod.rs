@@ -27,6 +27,7 @@ use crate::{
 #[cfg(feature = "b2")]
 pub mod b2;
 mod failure;
+mod heard;
 mod http;
 #[cfg(feature = "s3")]
 pub mod s3;
@@ -256,12 +257,12 @@ fn info(name: ObjectName, metadata: &Metadata) -> ObjectInfo {
 /// Waits for a request, for so long.
 fn run<T>(longest: Duration, request: impl Future<Output = Result<T, opendal::Error>>) -> Result<T, Failure> {
     let runtime = runtime().map_err(|error| Failure::permanent(format!("cannot start threads: {error}")))?;
-    runtime.block_on(async move {
+    runtime.block_on(heard::listening(async move {
         match tokio::time::timeout(longest, request).await {
             Ok(done) => done.map_err(|error| failure(&error)),
             Err(_) => Err(Failure::new(StoreErrorKind::Retry, "it took too long")),
         }
-    })
+    }))
 }
 
 fn runtime() -> Result<&'static Runtime, &'static io::Error> {

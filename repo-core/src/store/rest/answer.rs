@@ -1,8 +1,7 @@
 //! What a server's answer means.
 
-use std::io::Read;
+use std::{io::Read, time::Duration};
 
-use jiff::fmt::rfc2822::DateTimeParser;
 use ureq::{
     Body,
     http::{HeaderName, Response, StatusCode, header},
@@ -10,7 +9,10 @@ use ureq::{
 
 use crate::{
     error::StoreErrorKind,
-    store::remote::{Failure, excerpt},
+    store::{
+        remote::{Failure, excerpt, http_date, retry_after},
+        retry::Busy,
+    },
     time::Timestamp,
 };
 
@@ -39,9 +41,12 @@ impl Answer<'_> {
 
     /// When the object was stored.
     pub(super) fn modified(&self) -> Option<Timestamp> {
-        let text = self.text(header::LAST_MODIFIED)?;
-        let time = DateTimeParser::new().parse_timestamp(text).ok()?;
-        Some(Timestamp::from_seconds(time.as_second()))
+        http_date(self.text(header::LAST_MODIFIED)?)
+    }
+
+    /// For how long the server asks to be left alone.
+    fn wait(&self) -> Option<Duration> {
+        retry_after(self.text(header::RETRY_AFTER)?, self.text(header::DATE))
     }
 
     /// Whether it is a page for people: from a proxy that wants somebody to log in, or a server of another kind.
@@ -54,6 +59,7 @@ impl Answer<'_> {
 pub(in crate::store) fn refusal(answer: Response<Body>) -> Failure {
     let status = answer.status();
     let kind = kind_of(status);
+    let wait = Answer(&answer).wait().filter(|_| kind == StoreErrorKind::Retry);
     let redirect = status.is_redirection().then(|| Answer(&answer).text(header::LOCATION).map(str::to_owned)).flatten();
     let mut text = format!("the server answered {status}");
     if let Some(target) = redirect {
@@ -66,7 +72,10 @@ pub(in crate::store) fn refusal(answer: Response<Body>) -> Failure {
         StatusCode::PAYLOAD_TOO_LARGE => text.push_str("; the quota is used up, or it takes no objects of this size"),
         _ => {}
     }
-    Failure::new(kind, text)
+    match wait {
+        Some(pause) => Failure::new(kind, Busy { reason: text, pause }),
+        None => Failure::new(kind, text),
+    }
 }
 
 /// What stands in the answer beside its status, if that tells more.
@@ -131,6 +140,18 @@ mod tests {
         ] {
             assert_eq!(refusal(answer(status, &[], "")).kind, kind, "{status}");
         }
+    }
+
+    #[test]
+    fn a_busy_server_says_how_long_to_wait() {
+        let pause = |status, wait| {
+            let failed = refusal(answer(status, &[("retry-after", wait)], "busy"));
+            failed.source.downcast_ref::<Busy>().map(|busy| busy.pause)
+        };
+        assert_eq!(pause(503, "3"), Some(Duration::from_secs(3)));
+        assert_eq!(pause(429, "0"), Some(Duration::ZERO));
+        assert_eq!(pause(503, "soon"), None);
+        assert_eq!(pause(404, "3"), None, "it is not busy");
     }
 
     #[test]
