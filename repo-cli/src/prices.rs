@@ -140,7 +140,11 @@ mod tests {
         let (entry, prices) = find(TABLE, "s3:https://s3.eu-central-1.amazonaws.com/bucket").unwrap().unwrap();
         assert_eq!((entry.name.as_str(), entry.currency.as_str()), ("Amazon S3 Standard", "USD"));
         assert_eq!((prices.put, prices.get, prices.read_gib), (5_000, 400, 90_000_000));
-        assert_eq!(find(TABLE, "b2:bucket:path").unwrap().unwrap().0.name, "Backblaze B2");
+        // By its own interface B2 looks before each upload, and lists the versions of what is deleted.
+        let (entry, prices) = find(TABLE, "b2:bucket:path").unwrap().unwrap();
+        assert_eq!((entry.name.as_str(), prices.put, prices.delete), ("Backblaze B2", 400, 4_000));
+        let (entry, prices) = find(TABLE, "s3:https://s3.us-west-004.backblazeb2.com/bucket").unwrap().unwrap();
+        assert_eq!((entry.name.as_str(), prices.delete), ("Backblaze B2 by its S3 interface", 0));
         assert!(find(TABLE, "/srv/backup").unwrap().is_none());
     }
 

@@ -236,6 +236,11 @@ const REMOTE: [&str; 4] = ["rest:", "s3:", "b2:", "sftp:"];
 fn hint_of_store(error: &StoreError) -> Option<&'static str> {
     let is_remote = REMOTE.iter().any(|scheme| error.location.starts_with(scheme));
     Some(match error.kind {
+        StoreErrorKind::NoSpace | StoreErrorKind::Denied
+            if error.source.to_string().contains("the account's cap on") =>
+        {
+            "raise the cap in the account's settings at the store, or wait until it is counted anew"
+        }
         StoreErrorKind::NoSpace => "free some space where the repository is, and run it again",
         StoreErrorKind::Denied if is_remote => "check the user, password or keys, and what they permit",
         StoreErrorKind::Denied => "check that this user may write there, and that the disk is not mounted read-only",
@@ -253,11 +258,16 @@ fn hint_of_store(error: &StoreError) -> Option<&'static str> {
         StoreErrorKind::Permanent if error.source.to_string().contains("does not prove who it is") => {
             "if the certificate is your own, name it, or who issued it, with --cacert FILE"
         }
-        StoreErrorKind::Permanent if error.source.to_string().contains("NoSuchBucket") => {
+        StoreErrorKind::Permanent if is_of_bucket(&error.source.to_string()) => {
             "check the name of the bucket; coffer makes none"
         }
         StoreErrorKind::Exists | StoreErrorKind::Permanent => return None,
     })
+}
+
+/// Whether a store says that there is no such bucket.
+fn is_of_bucket(text: &str) -> bool {
+    ["NoSuchBucket", "there is no bucket"].iter().any(|words| text.contains(words))
 }
 
 /// A message without the numbers the operating system gives its errors.

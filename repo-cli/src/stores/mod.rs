@@ -144,7 +144,7 @@ pub(crate) fn open(
         #[cfg(not(feature = "s3"))]
         Address::S3(_) => return Err(left_out("s3")),
         #[cfg(feature = "b2")]
-        Address::B2(address) => slowed(b2::open(address, settings)?, throttle),
+        Address::B2(address) => Box::new(b2::open(address, settings, throttle)?),
         #[cfg(not(feature = "b2"))]
         Address::B2(_) => return Err(left_out("b2")),
         #[cfg(feature = "sftp")]

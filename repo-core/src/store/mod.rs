@@ -10,8 +10,12 @@ use crate::{
     time::Timestamp,
 };
 
+#[cfg(feature = "b2")]
+pub mod b2;
 pub mod budget;
 pub mod count;
+#[cfg(feature = "http")]
+mod http;
 pub mod local;
 pub mod memory;
 #[cfg(feature = "bucket")]
@@ -81,6 +85,14 @@ impl ObjectName {
     pub fn new(place: Place, id: impl Into<ObjectId>) -> Self {
         debug_assert!(place != Place::Config, "the config has no id");
         Self { place, id: id.into() }
+    }
+
+    /// The object of a place at a path below the repository's root, as [`fmt::Display`] writes it, or `None` for paths of any other form.
+    #[must_use]
+    pub fn at_path(place: Place, path: &str) -> Option<Self> {
+        let id = path.rsplit('/').next()?.parse::<ObjectId>().ok()?;
+        let name = Self::new(place, id);
+        (name.to_string() == path).then_some(name)
     }
 
     /// The place.
@@ -214,4 +226,27 @@ pub trait Store: Send + Sync {
 
     /// Where it is, for messages; without secrets.
     fn location(&self) -> String;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_of_objects() {
+        let id = "ab".repeat(32);
+        for (path, is_object) in [
+            (format!("data/ab/{id}"), true),
+            (format!("data/aa/{id}"), false),
+            (format!("data/{id}"), false),
+            (format!("data/ab/x/{id}"), false),
+            ("data/ab/".to_owned(), false),
+            (format!("/data/ab/{id}"), false),
+            (format!("data/ab/{}", id.to_uppercase()), false),
+        ] {
+            assert_eq!(ObjectName::at_path(Place::Data, &path).is_some(), is_object, "{path}");
+        }
+        assert!(ObjectName::at_path(Place::Keys, &format!("keys/{id}")).is_some());
+        assert!(ObjectName::at_path(Place::Keys, &format!("index/{id}")).is_none());
+    }
 }

@@ -13,10 +13,9 @@ use crate::{
 };
 
 /// Codes in answers, and what can be done; others are sorted by their HTTP status.
-const CODES: [(&str, StoreErrorKind); 32] = [
+const CODES: [(&str, StoreErrorKind); 26] = [
     ("ExpiredToken", StoreErrorKind::Refresh),
     ("TokenRefreshRequired", StoreErrorKind::Refresh),
-    ("expired_auth_token", StoreErrorKind::Refresh),
     ("AccessDenied", StoreErrorKind::Denied),
     ("AllAccessDisabled", StoreErrorKind::Denied),
     ("AccountProblem", StoreErrorKind::Denied),
@@ -25,16 +24,11 @@ const CODES: [(&str, StoreErrorKind); 32] = [
     ("SignatureDoesNotMatch", StoreErrorKind::Denied),
     ("MethodNotAllowed", StoreErrorKind::Denied),
     ("ObjectLocked", StoreErrorKind::Denied),
-    ("bad_auth_token", StoreErrorKind::Denied),
-    ("unauthorized", StoreErrorKind::Denied),
-    ("access_denied", StoreErrorKind::Denied),
     ("QuotaExceeded", StoreErrorKind::NoSpace),
     ("XMinioStorageFull", StoreErrorKind::NoSpace),
     ("XMinioAdminBucketQuotaExceeded", StoreErrorKind::NoSpace),
     ("InsufficientStorage", StoreErrorKind::NoSpace),
     ("EntityTooLarge", StoreErrorKind::NoSpace),
-    ("cap_exceeded", StoreErrorKind::NoSpace),
-    ("storage_cap_exceeded", StoreErrorKind::NoSpace),
     ("RequestTimeTooSkewed", StoreErrorKind::Clock),
     ("AuthorizationHeaderMalformed", StoreErrorKind::Permanent),
     ("PermanentRedirect", StoreErrorKind::Permanent),

@@ -24,8 +24,6 @@ use crate::{
     time::Timestamp,
 };
 
-#[cfg(feature = "b2")]
-pub mod b2;
 mod failure;
 mod heard;
 mod http;
@@ -199,7 +197,7 @@ impl BucketStore {
                 match tokio::time::timeout(remote::LISTING_SILENCE, lister.next()).await {
                     Ok(Some(entry)) => {
                         let entry = entry?;
-                        if let Some(name) = named(place, entry.path()) {
+                        if let Some(name) = ObjectName::at_path(place, entry.path().trim_start_matches('/')) {
                             visit(info(name, entry.metadata()));
                         }
                     }
@@ -240,13 +238,6 @@ impl BucketStore {
         let (kind, source) = (failed.kind, failed.source);
         StoreError { kind, operation, object: object.to_string(), location: self.location(), source }
     }
-}
-
-/// The object at a path, if it is one of that place.
-fn named(place: Place, path: &str) -> Option<ObjectName> {
-    let id = path.rsplit('/').next()?.parse::<crate::id::ObjectId>().ok()?;
-    let name = ObjectName::new(place, id);
-    (name.to_string() == path.trim_start_matches('/')).then_some(name)
 }
 
 fn info(name: ObjectName, metadata: &Metadata) -> ObjectInfo {
@@ -322,27 +313,5 @@ impl Store for BucketStore {
 
     fn location(&self) -> String {
         self.location.clone()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn paths_of_objects() {
-        let id = "ab".repeat(32);
-        for (path, is_object) in [
-            (format!("data/ab/{id}"), true),
-            (format!("data/aa/{id}"), false),
-            (format!("data/{id}"), false),
-            (format!("data/ab/x/{id}"), false),
-            ("data/ab/".to_owned(), false),
-            (format!("data/ab/{}", id.to_uppercase()), false),
-        ] {
-            assert_eq!(named(Place::Data, &path).is_some(), is_object, "{path}");
-        }
-        assert!(named(Place::Keys, &format!("keys/{id}")).is_some());
-        assert!(named(Place::Keys, &format!("index/{id}")).is_none());
     }
 }

@@ -8,10 +8,13 @@ use serde::{
 };
 use ureq::{Body, http::Response};
 
-use super::{answer::Answer, connect};
 use crate::{
     error::StoreErrorKind,
-    store::{ObjectInfo, ObjectName, Place, remote::Failure},
+    store::{
+        ObjectInfo, ObjectName, Place,
+        http::{answer::Answer, connect},
+        remote::Failure,
+    },
 };
 
 /// Longest listing: 10 million objects, with room to spare.

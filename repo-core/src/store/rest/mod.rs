@@ -8,13 +8,18 @@
 use std::{fmt, path::PathBuf, sync::Arc};
 
 use ureq::{
-    Agent, Body,
+    Body,
     http::{Method, Request, Response, StatusCode, header},
 };
 
-use self::answer::{Answer, refusal};
 use super::{
     Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
+    http::{
+        Call, Client, ClientOptions,
+        answer::{Answer, refusal},
+        connect,
+        read::Source,
+    },
     remote::{self, Failure},
     secret::Secret,
     throttle::Throttle,
@@ -22,11 +27,7 @@ use super::{
 };
 use crate::error::{Error, StoreError, StoreErrorKind};
 
-pub(super) mod answer;
-pub(super) mod connect;
 mod listing;
-mod read;
-mod throttled;
 
 /// What tells version 2 of the protocol from version 1, and from a request of another protocol at the same port.
 const MEDIA_TYPE: &str = "application/vnd.x.restic.rest.v2";
@@ -59,12 +60,11 @@ pub struct RestOptions {
 
 /// A repository on a restic REST server.
 pub struct RestStore {
-    agent: Agent,
+    client: Client,
     url: String,
     authorization: Option<Secret>,
     connections: usize,
     location: String,
-    throttle: Option<Arc<Throttle>>,
 }
 
 impl RestStore {
@@ -86,9 +86,9 @@ impl RestStore {
         };
         let connections = if options.connections == 0 { CONNECTIONS } else { options.connections };
         let authorization = options.user.as_ref().map(|(user, password)| connect::authorization(user, password));
-        let throttle = options.throttle.clone();
-        let agent = connect::agent(options, connections)?;
-        Ok(Self { agent, url, authorization, connections, location, throttle })
+        let RestOptions { socket, tls, system_proxy, throttle, .. } = options;
+        let client = Client::new(ClientOptions { socket, tls, system_proxy, connections, throttle })?;
+        Ok(Self { client, url, authorization, connections, location })
     }
 
     /// An object's URL. Packs are not spread over folders here; the server does that.
@@ -99,41 +99,32 @@ impl RestStore {
         }
     }
 
-    fn request(&self, method: Method, url: &str, call: Call<'_>) -> Result<Response<Body>, Failure> {
+    fn request(
+        &self,
+        method: Method,
+        url: &str,
+        range: Option<&str>,
+        call: Call<'_>,
+    ) -> Result<Response<Body>, Failure> {
         let mut request = Request::builder().method(method).uri(url).header(header::ACCEPT, MEDIA_TYPE);
         if let Some(authorization) = &self.authorization {
             request = request.header(header::AUTHORIZATION, authorization.expose());
         }
-        if let Some(range) = call.range {
+        if let Some(range) = range {
             request = request.header(header::RANGE, range);
         }
-        let sent_bytes = call.body.map_or(0, |body| body.len() as u64);
         if call.body.is_some() {
             request = request.header(header::CONTENT_TYPE, "application/octet-stream");
         }
         if call.body.is_some_and(|body| body.len() >= ASK_FIRST_BYTES) {
             request = request.header(header::EXPECT, "100-continue");
         }
-        let silence = remote::answer_silence(sent_bytes).max(call.silence);
-        let throttled =
-            self.throttle.as_ref().map(|throttle| throttle.longest(sent_bytes, call.wanted_bytes, self.connections));
-        let whole = remote::deadline(sent_bytes + call.wanted_bytes).max(silence + remote::CONNECT);
-        let whole = whole.saturating_add(throttled.unwrap_or_default());
-        macro_rules! run {
-            ($body:expr) => {{
-                let request = request.body($body).map_err(|error| Failure::permanent(error.to_string()))?;
-                let configured = self.agent.configure_request(request);
-                let configured = configured.timeout_global(Some(whole)).timeout_per_read(Some(silence));
-                self.agent.run(configured.build())
-            }};
-        }
-        let answered = if let Some(body) = call.body { run!(body) } else { run!(()) };
-        answered.map_err(connect::failure)
+        self.client.send(request, call)
     }
 
     fn make(&self) -> Result<(), Failure> {
         let url = format!("{}?create=true", self.url);
-        let answer = self.request(Method::POST, &url, Call { body: Some(&[]), ..Call::default() })?;
+        let answer = self.request(Method::POST, &url, None, Call { body: Some(&[]), ..Call::default() })?;
         if answer.status().is_success() { Ok(()) } else { Err(refusal(answer)) }
     }
 
@@ -144,7 +135,7 @@ impl RestStore {
             return Err(Failure::exists());
         }
         let url = self.object_url(name);
-        let answer = self.request(Method::POST, &url, Call { body: Some(bytes), ..Call::default() })?;
+        let answer = self.request(Method::POST, &url, None, Call { body: Some(bytes), ..Call::default() })?;
         match answer.status() {
             status if status.is_success() => Ok(()),
             // So servers say, too, that there is one already: somebody else has been faster.
@@ -169,7 +160,7 @@ impl RestStore {
         let url = format!("{}{}/", self.url, place.name());
         let wanted_bytes = listing::LISTING_BYTES_MAX;
         let call = Call { silence: remote::LISTING_SILENCE, wanted_bytes, ..Call::default() };
-        let answer = self.request(Method::GET, &url, call)?;
+        let answer = self.request(Method::GET, &url, None, call)?;
         match answer.status() {
             StatusCode::OK => listing::read(answer, place, visit),
             // Some servers do not know a place before there is something in it.
@@ -178,22 +169,8 @@ impl RestStore {
         }
     }
 
-    fn tell(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure> {
-        let answer = self.request(Method::HEAD, &self.object_url(name), Call::default())?;
-        match answer.status() {
-            StatusCode::OK => {
-                let size_bytes = Answer(&answer).length_bytes().ok_or_else(|| {
-                    Failure::permanent("the server does not tell how large it is, so it is hardly a restic REST server")
-                })?;
-                Ok(Some(ObjectInfo { name: *name, size_bytes, modified: Answer(&answer).modified() }))
-            }
-            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
-            _ => Err(refusal(answer)),
-        }
-    }
-
     fn remove(&self, name: &ObjectName) -> Result<(), Failure> {
-        let answer = self.request(Method::DELETE, &self.object_url(name), Call::default())?;
+        let answer = self.request(Method::DELETE, &self.object_url(name), None, Call::default())?;
         match answer.status() {
             status if status.is_success() => Ok(()),
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(()),
@@ -211,15 +188,32 @@ impl RestStore {
     }
 }
 
-/// What a request needs besides method and URL.
-#[derive(Clone, Copy, Default)]
-struct Call<'a> {
-    body: Option<&'a [u8]>,
-    range: Option<&'a str>,
-    /// How many bytes are to come.
-    wanted_bytes: u64,
-    /// Longest silence, if longer than usual.
-    silence: std::time::Duration,
+impl Source for RestStore {
+    fn ask(&self, name: &ObjectName, range: Option<&str>, wanted_bytes: u64) -> Result<Response<Body>, Failure> {
+        let call = Call { wanted_bytes, ..Call::default() };
+        let answer = self.request(Method::GET, &self.object_url(name), range, call)?;
+        if answer.status().is_success() && Answer(&answer).is_page() {
+            return Err(Failure::permanent("a web page came back, so what answers is no restic REST server"));
+        }
+        match answer.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => Ok(answer),
+            _ => Err(refusal(answer)),
+        }
+    }
+
+    fn tell(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure> {
+        let answer = self.request(Method::HEAD, &self.object_url(name), None, Call::default())?;
+        match answer.status() {
+            StatusCode::OK => {
+                let size_bytes = Answer(&answer).length_bytes().ok_or_else(|| {
+                    Failure::permanent("the server does not tell how large it is, so it is hardly a restic REST server")
+                })?;
+                Ok(Some(ObjectInfo { name: *name, size_bytes, modified: Answer(&answer).modified() }))
+            }
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
+            _ => Err(refusal(answer)),
+        }
+    }
 }
 
 impl Store for RestStore {

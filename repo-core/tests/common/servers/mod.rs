@@ -17,6 +17,8 @@ use std::{
 
 use tempfile::TempDir;
 
+#[cfg(feature = "b2")]
+pub(crate) mod b2;
 pub(crate) mod proxy;
 pub(crate) mod rest;
 pub(crate) mod s3;

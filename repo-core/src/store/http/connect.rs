@@ -24,7 +24,7 @@ use ureq::{
     },
 };
 
-use super::{RestOptions, throttled::ThrottledConnector};
+use super::{ClientOptions, throttled::ThrottledConnector};
 use crate::{
     error::{Error, StoreErrorKind},
     store::{
@@ -47,7 +47,8 @@ pub(in crate::store) fn authorization(user: &str, password: &Secret) -> Secret {
 }
 
 /// What sends requests.
-pub(in crate::store) fn agent(options: RestOptions, connections: usize) -> Result<Agent, Error> {
+pub(super) fn agent(options: ClientOptions) -> Result<Agent, Error> {
+    let connections = options.connections;
     let config = Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)

@@ -4,7 +4,7 @@ use std::{io::Read, time::Duration};
 
 use ureq::{
     Body,
-    http::{HeaderName, Response, StatusCode, header},
+    http::{Response, StatusCode, header, header::AsHeaderName},
 };
 
 use crate::{
@@ -20,37 +20,38 @@ use crate::{
 const REASON_BYTES: u64 = 4096;
 
 /// The headers of an answer.
-pub(super) struct Answer<'a>(pub(super) &'a Response<Body>);
+pub(in crate::store) struct Answer<'a>(pub(in crate::store) &'a Response<Body>);
 
 impl Answer<'_> {
-    fn text(&self, name: HeaderName) -> Option<&str> {
+    /// A header's text.
+    pub(in crate::store) fn text(&self, name: impl AsHeaderName) -> Option<&str> {
         self.0.headers().get(name)?.to_str().ok().map(str::trim)
     }
 
     /// How many bytes the body has, or would have.
-    pub(super) fn length_bytes(&self) -> Option<u64> {
+    pub(in crate::store) fn length_bytes(&self) -> Option<u64> {
         self.text(header::CONTENT_LENGTH)?.parse().ok()
     }
 
     /// First and last byte of a part, and the size of the whole, which may be untold.
-    pub(super) fn content_range(&self) -> Option<(u64, u64, Option<u64>)> {
+    pub(in crate::store) fn content_range(&self) -> Option<(u64, u64, Option<u64>)> {
         let (part, whole) = self.text(header::CONTENT_RANGE)?.strip_prefix("bytes ")?.split_once('/')?;
         let (first, last) = part.split_once('-')?;
         Some((first.parse().ok()?, last.parse().ok()?, whole.parse().ok()))
     }
 
     /// When the object was stored.
-    pub(super) fn modified(&self) -> Option<Timestamp> {
+    pub(in crate::store) fn modified(&self) -> Option<Timestamp> {
         http_date(self.text(header::LAST_MODIFIED)?)
     }
 
     /// For how long the server asks to be left alone.
-    fn wait(&self) -> Option<Duration> {
+    pub(in crate::store) fn wait(&self) -> Option<Duration> {
         retry_after(self.text(header::RETRY_AFTER)?, self.text(header::DATE))
     }
 
     /// Whether it is a page for people: from a proxy that wants somebody to log in, or a server of another kind.
-    pub(super) fn is_page(&self) -> bool {
+    pub(in crate::store) fn is_page(&self) -> bool {
         self.text(header::CONTENT_TYPE).is_some_and(|kind| kind.starts_with("text/html"))
     }
 }
@@ -90,7 +91,8 @@ fn reason(mut answer: Response<Body>) -> Option<String> {
     (!text.is_empty() && Some(text.as_str()) != status.canonical_reason()).then_some(text)
 }
 
-fn kind_of(status: StatusCode) -> StoreErrorKind {
+/// What can be done after such an answer.
+pub(in crate::store) fn kind_of(status: StatusCode) -> StoreErrorKind {
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => StoreErrorKind::Denied,
         StatusCode::NOT_FOUND | StatusCode::GONE => StoreErrorKind::NotFound,
