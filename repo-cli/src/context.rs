@@ -7,6 +7,7 @@ use repo_core::{
     crypto::kdf::KdfCost,
     doctor::{Answer, Extent},
     error::Error,
+    index::paged::Paging,
     progress::Cancel,
     repository::{
         InitOptions, Repository,
@@ -178,7 +179,7 @@ impl Context {
     /// A reader of all blobs of a repository, as far as the index can be read.
     pub(crate) fn reader(&self, repository: &Opened) -> Result<BlobReader> {
         let mut unread = Vec::new();
-        let index = repository.load_index(Some(&mut unread))?;
+        let index = repository.load_lookup(Paging::default(), Some(&mut unread))?;
         for error in &unread {
             let way_out = if error.is_newer() {
                 "use the version of coffer that wrote it, or a newer one"
@@ -189,7 +190,7 @@ impl Context {
             self.output.warning(&format!("{}; {so}; {way_out}", error.chain()));
         }
         self.cancel.check()?;
-        Ok(BlobReader::new(Arc::clone(repository), Arc::new(index), CACHE_BYTES))
+        Ok(BlobReader::with_lookup(Arc::clone(repository), index, CACHE_BYTES))
     }
 
     /// The name of the machine backups are of, if a flag or a variable says so.

@@ -73,7 +73,10 @@ pub trait ReadBlobs: Send + Sync {
     fn read_blob(&self, kind: BlobKind, id: &BlobId, into: &mut Vec<u8>) -> crate::error::Result<()>;
 
     /// Where a blob lies, or nothing when no index names it.
-    fn locate(&self, kind: BlobKind, id: &BlobId) -> Option<BlobLocation>;
+    ///
+    /// # Errors
+    /// When the index cannot be looked into.
+    fn locate(&self, kind: BlobKind, id: &BlobId) -> crate::error::Result<Option<BlobLocation>>;
 }
 
 /// Stores blobs, each once.
@@ -83,6 +86,16 @@ pub trait WriteBlobs: Send + Sync {
     /// # Errors
     /// When the store failed; the session is then poisoned and will not commit.
     fn write_blob(&self, kind: BlobKind, plain: &[u8]) -> crate::error::Result<(BlobId, bool)>;
+
+    /// Stores a tree blob that has so many directory entries in it and below it, as [`Self::write_blob`] does. Those with many are on the
+    /// way to everything: who keeps them close together lets a reader get at a path with few requests.
+    ///
+    /// # Errors
+    /// As [`Self::write_blob`].
+    fn write_page(&self, plain: &[u8], entries: u64) -> crate::error::Result<(BlobId, bool)> {
+        let _ = entries;
+        self.write_blob(BlobKind::Tree, plain)
+    }
 }
 
 /// Reads whole frames, for engines that want many blobs out of each (restore, check, prune).

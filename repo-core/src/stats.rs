@@ -368,7 +368,7 @@ impl Once {
         if self.mode != Mode::RawData || !self.is_new(is_tree, &[&id.0]) {
             return Ok(());
         }
-        let location = pages.reader.locate(kind, id).ok_or(Error::MissingBlob { kind, id: *id })?;
+        let location = pages.reader.locate(kind, id)?.ok_or(Error::MissingBlob { kind, id: *id })?;
         let (stored, plain) = (u128::from(location.frame.stored_bytes), u128::from(location.frame.plain_bytes));
         self.stored_parts += (stored << 32) * u128::from(location.length_bytes) / plain.max(1);
         stats.blobs += 1;

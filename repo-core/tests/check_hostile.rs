@@ -506,7 +506,7 @@ fn two_blobs_whose_ids_begin_alike() {
             commit_file(&repository, id, wanted.len());
 
             let reader = reader(&repository);
-            let first = reader.locate(BlobKind::Data, &id).unwrap().frame.pack;
+            let first = reader.locate(BlobKind::Data, &id).unwrap().unwrap().frame.pack;
             assert_eq!(first, packs[0], "the order of the packs decides");
             let mut bytes = Vec::new();
             reader.read_blob(BlobKind::Data, &id, &mut bytes).unwrap();

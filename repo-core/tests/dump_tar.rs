@@ -248,7 +248,7 @@ impl ReadBlobs for Failing<'_> {
         self.reader.read_blob(kind, id, into)
     }
 
-    fn locate(&self, kind: BlobKind, id: &BlobId) -> Option<BlobLocation> {
+    fn locate(&self, kind: BlobKind, id: &BlobId) -> Result<Option<BlobLocation>> {
         self.reader.locate(kind, id)
     }
 }

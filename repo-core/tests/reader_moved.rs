@@ -123,7 +123,7 @@ fn a_blob_missed_by_the_first_listing_is_located() {
     let root = snapshots(&repository)[0].1.tree;
     // A listing that straddles a merge may show neither the old runs nor the new one.
     let blobs = BlobReader::new(Arc::clone(&repository), Arc::default(), 1 << 20);
-    assert!(blobs.locate(BlobKind::Tree, &root).is_some());
+    assert!(blobs.locate(BlobKind::Tree, &root).unwrap().is_some());
     assert_eq!(read_back(&blobs, &root).unwrap(), tree.seen());
 }
 
@@ -141,7 +141,7 @@ fn what_is_lost_is_looked_for_a_bounded_number_of_times() {
         id.0[..4].copy_from_slice(&number.to_le_bytes());
         let result = blobs.read_blob(BlobKind::Data, &id, &mut bytes);
         assert!(matches!(result, Err(Error::MissingBlob { id: missing, .. }) if missing == id));
-        assert!(blobs.locate(BlobKind::Data, &id).is_none());
+        assert!(blobs.locate(BlobKind::Data, &id).unwrap().is_none());
     }
     let lists = counting.counts().since(&before).lists;
     assert!((1..200).contains(&lists), "{lists} listings");

@@ -138,7 +138,7 @@ proptest! {
         let mut stored = BTreeMap::new();
         let mut plain_bytes = 0;
         for (kind, id) in blobs {
-            let location = reader.locate(kind, &id).unwrap();
+            let location = reader.locate(kind, &id).unwrap().unwrap();
             plain_bytes += u64::from(location.length_bytes);
             stored.insert(location.frame, u64::from(location.frame.stored_bytes));
         }

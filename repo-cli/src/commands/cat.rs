@@ -188,7 +188,12 @@ fn blob(context: &Context, repository: &Opened, id: &str) -> Result<()> {
     let id: BlobId =
         id.to_ascii_lowercase().parse().map_err(|error| Failure::usage(format!("\"{id}\" is no blob: {error}")))?;
     let reader = context.reader(repository)?;
-    let kind = BlobKind::ALL.into_iter().find(|kind| reader.locate(*kind, &id).is_some());
+    let mut kind = None;
+    for other in BlobKind::ALL {
+        if kind.is_none() && reader.locate(other, &id)?.is_some() {
+            kind = Some(other);
+        }
+    }
     let kind = kind.ok_or_else(|| Failure::new(format!("no index names the blob {id}")))?;
     let mut bytes = Vec::new();
     reader.read_blob(kind, &id, &mut bytes)?;

@@ -3,6 +3,7 @@
 //! | folder | holds | believed because |
 //! |---|---|---|
 //! | `tables/` | tables of index runs, plain, to be mapped ([`table`]) | a keyed hash over all of it is right |
+//! | `pages/` | directories and pages of index runs, as stored ([`pages`]) | a keyed hash over each is right |
 //! | `snapshots/` | bodies and seals, as stored | their name is their SHA-256 |
 //! | `trees/` | frames of tree packs, as stored | whoever opens one finds that it authenticates |
 //!
@@ -39,6 +40,7 @@ use crate::{
 
 pub mod folder;
 pub mod map;
+pub mod pages;
 pub mod table;
 
 #[cfg(test)]
@@ -73,16 +75,18 @@ pub enum Scope {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Part {
     Tables,
+    Pages,
     Snapshots,
     Trees,
 }
 
 impl Part {
-    const ALL: [Self; 3] = [Self::Tables, Self::Snapshots, Self::Trees];
+    const ALL: [Self; 4] = [Self::Tables, Self::Pages, Self::Snapshots, Self::Trees];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Tables => "tables",
+            Self::Pages => "pages",
             Self::Snapshots => "snapshots",
             Self::Trees => "trees",
         }
@@ -320,11 +324,12 @@ impl Cache {
         let _ = fs::remove_file(self.path(part, name)); // then it is found to be wrong again
     }
 
-    /// Drops what is named otherwise than one of these.
+    /// Drops what is named otherwise than one of these, and something behind a dot.
     fn retain(&self, part: Part, listed: &BTreeSet<ObjectId>) {
         let Ok(entries) = fs::read_dir(self.folder.join(part.name())) else { return };
         for entry in entries.flatten() {
-            let id = entry.file_name().to_str().and_then(|name| name.parse::<ObjectId>().ok());
+            let name = entry.file_name();
+            let id = name.to_str().and_then(|name| name.split('.').next()?.parse::<ObjectId>().ok());
             if id.is_some_and(|id| !listed.contains(&id)) {
                 let _ = fs::remove_file(entry.path());
             }

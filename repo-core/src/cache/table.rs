@@ -89,7 +89,8 @@ impl Cache {
         Ok(Some((shape, mapping)))
     }
 
-    fn hasher(&self, id: IndexId) -> blake3::Hasher {
+    /// Hashes something of a run.
+    pub(super) fn hasher(&self, id: IndexId) -> blake3::Hasher {
         let mut hasher = blake3::Hasher::new_keyed(&self.key);
         hasher.update(&id.0);
         hasher

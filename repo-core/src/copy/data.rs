@@ -57,7 +57,7 @@ impl DataCopier<'_> {
         let mut blobs = Vec::with_capacity(wanted.len());
         for (id, length_bytes) in wanted {
             let missing = || Error::MissingBlob { kind: BlobKind::Data, id: *id };
-            let location = self.reader.locate(BlobKind::Data, id).ok_or_else(missing)?;
+            let location = self.reader.locate(BlobKind::Data, id)?.ok_or_else(missing)?;
             if location.length_bytes != *length_bytes {
                 let reason = format!("it has {} bytes, and {length_bytes} as a piece of a file", location.length_bytes);
                 return Err(Damage::new(format_args!("data blob {id}"), reason).into());

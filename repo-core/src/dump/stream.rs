@@ -104,7 +104,7 @@ impl Stream<'_> {
 
     /// Pours a data blob, which must have this length.
     pub(super) fn blob(&mut self, id: BlobId, length_bytes: u32) -> Result<()> {
-        let frame = self.reader.locate(BlobKind::Data, &id).map(|location| location.frame);
+        let frame = self.reader.locate(BlobKind::Data, &id)?.map(|location| location.frame);
         // A frame belongs to one batch as a whole where that can be, so that it is opened once.
         if self.frame.is_some() && frame != self.frame {
             self.close()?;

@@ -37,9 +37,7 @@ pub(super) fn read_run(
     id: IndexId,
     size_bytes: u64,
 ) -> Result<RunTable> {
-    if let Some((shape, mapping)) = cache.table(id)
-        && let Ok(table) = RunTable::checked_before(RunBytes::Mapped(mapping), shape.into())
-    {
+    if let Some(table) = kept(cache, id) {
         return Ok(table);
     }
     if size_bytes >= LARGE_RUN_BYTES
@@ -59,6 +57,12 @@ pub(super) fn read_run(
         }
     }
     Ok(table)
+}
+
+/// The tables of a run, if they are in the cache.
+pub(super) fn kept(cache: &Cache, id: IndexId) -> Option<RunTable> {
+    let (shape, mapping) = cache.table(id)?;
+    RunTable::checked_before(RunBytes::Mapped(mapping), shape.into()).ok()
 }
 
 /// Puts the tables of a run into the cache that was just stored, so that the next command need not fetch it.

@@ -8,6 +8,9 @@
 pub mod builder;
 pub mod cached;
 pub mod digest;
+mod load;
+pub mod lookup;
+pub mod paged;
 pub mod run;
 pub mod set;
 pub mod table;

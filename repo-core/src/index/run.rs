@@ -45,6 +45,55 @@ pub struct RunDirectory {
     pub pages: Vec<RunPage>,
 }
 
+impl RunDirectory {
+    /// Opens the directory. `suffix` are the last bytes of the run, from the directory on at least.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub(super) fn open(keys: &Keys, footer: &Footer, suffix: &[u8], name: &ObjectName) -> Result<Self> {
+        let damage = |reason: &dyn std::fmt::Display| Error::from(Damage::new(name, reason));
+        let end = suffix.len().saturating_sub(FOOTER_BYTES);
+        let stored = end.checked_sub(to_usize(footer.directory_stored_bytes)).and_then(|start| suffix.get(start..end));
+        let directory: Self = codec::decode(&footer.open_directory(keys, stored.unwrap_or_default(), name)?)
+            .map_err(|error| damage(&error))?;
+        let counts = directory.counts;
+        let table_bytes = counts.table_bytes();
+        if u64::from(counts.data) + u64::from(counts.tree) > limits::INDEX_ENTRIES_MAX as u64 {
+            return Err(damage(&"it names more blobs than any run can"));
+        }
+        if table_bytes > limits::INDEX_BYTES_MAX {
+            return Err(damage(&"its tables are larger than any can be"));
+        }
+        if directory.pages.len() as u64 != table_bytes.div_ceil(INDEX_PAGE_BYTES as u64) {
+            return Err(damage(&"it has more or fewer pages than its tables take"));
+        }
+        Ok(directory)
+    }
+
+    /// Opens a page from its stored bytes and replaces `into` by its plain bytes.
+    ///
+    /// # Errors
+    /// When it is damaged.
+    pub(super) fn open_page(
+        &self,
+        cipher: &ObjectCipher,
+        number: u32,
+        sealed: &[u8],
+        scratch: &mut Vec<u8>,
+        into: &mut Vec<u8>,
+    ) -> Result<(), String> {
+        let record = self.pages.get(number as usize).ok_or("there is no such page")?;
+        let before = u64::from(number) * INDEX_PAGE_BYTES as u64;
+        let plain_bytes = to_usize(self.counts.table_bytes().saturating_sub(before)).min(INDEX_PAGE_BYTES);
+        open_frame(cipher, number, record.compression, sealed, plain_bytes, scratch, into)
+            .map_err(|reason| format!("page {number}: {reason}"))?;
+        if first_of(into) == record.first {
+            return Ok(());
+        }
+        Err(format!("page {number}: it begins otherwise than the directory says"))
+    }
+}
+
 /// One page of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RunPage {
@@ -162,22 +211,7 @@ impl<'a> Pages<'a> {
     /// # Errors
     /// When it is damaged.
     pub(super) fn open(keys: &Keys, footer: Footer, suffix: &[u8], name: &'a ObjectName) -> Result<Self> {
-        let damage = |reason: &dyn std::fmt::Display| Error::from(Damage::new(name, reason));
-        let end = suffix.len().saturating_sub(FOOTER_BYTES);
-        let stored = end.checked_sub(to_usize(footer.directory_stored_bytes)).and_then(|start| suffix.get(start..end));
-        let directory: RunDirectory = codec::decode(&footer.open_directory(keys, stored.unwrap_or_default(), name)?)
-            .map_err(|error| damage(&error))?;
-        let counts = directory.counts;
-        let table_bytes = counts.table_bytes();
-        if u64::from(counts.data) + u64::from(counts.tree) > limits::INDEX_ENTRIES_MAX as u64 {
-            return Err(damage(&"it names more blobs than any run can"));
-        }
-        if table_bytes > limits::INDEX_BYTES_MAX {
-            return Err(damage(&"its tables are larger than any can be"));
-        }
-        if directory.pages.len() as u64 != table_bytes.div_ceil(INDEX_PAGE_BYTES as u64) {
-            return Err(damage(&"it has more or fewer pages than its tables take"));
-        }
+        let directory = RunDirectory::open(keys, &footer, suffix, name)?;
         let cipher = ObjectCipher::new(keys, &footer.header);
         let (page, scratch) = (Vec::new(), Vec::new());
         Ok(Self { directory, footer, cipher, name, next: 0, offset_bytes: HEADER_BYTES as u64, page, scratch })
@@ -222,36 +256,21 @@ impl<'a> Pages<'a> {
     /// # Errors
     /// When one is damaged.
     pub(super) fn open_range(&mut self, mut stored: &[u8], give: &mut dyn FnMut(&[u8])) -> Result<()> {
-        let table_bytes = self.directory.counts.table_bytes();
-        loop {
-            let (number, record) = match self.directory.pages.get(self.next as usize) {
-                Some(record) => (self.next, *record),
-                None => return Ok(()),
-            };
-            let (sealed, rest) = stored.split_at(stored.len().min(record.stored_bytes as usize));
-            let before = u64::from(number) * INDEX_PAGE_BYTES as u64;
-            let plain_bytes = to_usize(table_bytes.saturating_sub(before)).min(INDEX_PAGE_BYTES);
-            open_frame(
-                &self.cipher,
-                number,
-                record.compression,
-                sealed,
-                plain_bytes,
-                &mut self.scratch,
-                &mut self.page,
-            )
-            .map_err(|reason| self.damage(format_args!("page {number}: {reason}")))?;
-            if first_of(&self.page) != record.first {
-                return Err(self.damage(format_args!("page {number}: it begins otherwise than the directory says")));
-            }
+        while let Some(record) = self.directory.pages.get(self.next as usize) {
+            let stored_bytes = record.stored_bytes;
+            let (sealed, rest) = stored.split_at(stored.len().min(stored_bytes as usize));
+            self.directory
+                .open_page(&self.cipher, self.next, sealed, &mut self.scratch, &mut self.page)
+                .map_err(|reason| self.damage(reason))?;
             give(&self.page);
             self.next += 1;
-            self.offset_bytes = self.offset_bytes.saturating_add(record.stored_bytes.into());
+            self.offset_bytes = self.offset_bytes.saturating_add(stored_bytes.into());
             stored = rest;
             if stored.is_empty() {
-                return Ok(());
+                break;
             }
         }
+        Ok(())
     }
 
     /// Opens all pages of a run that is in memory as a whole, and gives the plain bytes of each.

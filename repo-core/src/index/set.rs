@@ -1,29 +1,23 @@
 //! All runs of a repository together.
 
-use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
 };
 
 use crate::{
     blob::{BlobKind, BlobLocation, FrameLocation},
     cache::Cache,
     crypto::keys::Keys,
-    error::{Error, Result, StoreErrorKind},
+    error::{Error, Result},
     id::{BlobId, IndexId, PackId},
     index::{
-        cached,
-        run::read_run,
+        load::{Loaded, load},
+        paged::Origin,
         table::{BlobPrefix, PackRow, RunTable},
     },
-    store::{ObjectInfo, Place, Store},
+    store::Store,
 };
-
-/// How often a listing is repeated when a run it named is gone: somebody merged it meanwhile.
-const LISTINGS_MAX: usize = 5;
 
 /// One run of the set.
 pub struct Run {
@@ -94,59 +88,21 @@ impl IndexSet {
     ///
     /// # Errors
     /// As [`Self::load`].
-    pub fn load_now(&self, store: &dyn Store, keys: &Keys, mut damaged: Option<&mut Vec<Error>>) -> Result<Self> {
-        let told = damaged.as_ref().map_or(0, |damaged| damaged.len());
-        for _ in 1..LISTINGS_MAX {
-            match self.load_once(store, keys, damaged.as_deref_mut(), false) {
-                Err(error) if error.store_kind() == Some(StoreErrorKind::NotFound) => {
-                    if let Some(damaged) = damaged.as_deref_mut() {
-                        damaged.truncate(told);
-                    }
-                }
-                result => return result,
-            }
-        }
-        self.load_once(store, keys, damaged, true)
-    }
-
-    /// A run that is listed and not there was merged or cleaned by somebody meanwhile; the listing that comes next names what holds its
-    /// entries. Where listings lag behind, it may be named for a while yet: then it is `passed_over`, as later listings will.
-    fn load_once(
-        &self,
-        store: &dyn Store,
-        keys: &Keys,
-        mut damaged: Option<&mut Vec<Error>>,
-        passed_over: bool,
-    ) -> Result<Self> {
-        let mut listed: BTreeMap<IndexId, ObjectInfo> = BTreeMap::new();
-        store.list(Place::Index, &mut |info| {
-            listed.insert(info.name.id().into(), info);
-        })?;
+    pub fn load_now(&self, store: &dyn Store, keys: &Keys, damaged: Option<&mut Vec<Error>>) -> Result<Self> {
+        let origin = Origin { store, keys, cache: self.cache.as_deref() };
+        let known = |id| self.run(id).map(|run| Loaded::Whole(Arc::clone(&run.table)));
         let mut set = Self::with_cache(self.cache.clone());
-        if let Some(cache) = &self.cache {
-            cache.retain_tables(&listed.keys().map(|id| (*id).into()).collect());
-        }
-        for (id, info) in listed {
-            if let Some(run) = self.run(id) {
-                set.add(id, info.size_bytes, Arc::clone(&run.table));
-                continue;
-            }
-            match (self.read(store, keys, id, info.size_bytes), damaged.as_deref_mut()) {
-                (Ok(table), _) => set.add(id, info.size_bytes, Arc::new(table)),
-                (Err(error), _) if error.store_kind() == Some(StoreErrorKind::NotFound) && passed_over => {}
-                (Err(error), _) if error.store_kind() == Some(StoreErrorKind::NotFound) => return Err(error),
-                (Err(error), Some(damaged)) if error.is_damage() || error.is_newer() => damaged.push(error),
-                (Err(error), _) => return Err(error),
+        for (info, loaded) in load(&origin, None, &known, damaged)? {
+            if let Loaded::Whole(table) = loaded {
+                set.add(info.name.id().into(), info.size_bytes, table);
             }
         }
         Ok(set)
     }
 
-    fn read(&self, store: &dyn Store, keys: &Keys, id: IndexId, size_bytes: u64) -> Result<RunTable> {
-        match &self.cache {
-            Some(cache) if cache.keeps_table(size_bytes) => cached::read_run(cache, store, keys, id, size_bytes),
-            _ => read_run(store, keys, id),
-        }
+    /// Where it keeps tables.
+    pub(super) const fn cache(&self) -> Option<&Arc<Cache>> {
+        self.cache.as_ref()
     }
 
     /// Adds a run.
@@ -161,7 +117,7 @@ impl IndexSet {
         &self.runs
     }
 
-    fn run(&self, id: IndexId) -> Option<&Run> {
+    pub(super) fn run(&self, id: IndexId) -> Option<&Run> {
         self.runs.iter().find(|run| run.id == id)
     }
 

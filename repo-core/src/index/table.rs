@@ -86,9 +86,7 @@ impl Counts {
     /// Length of all sections.
     #[must_use]
     pub const fn table_bytes(&self) -> u64 {
-        (self.data as u64 + self.tree as u64) * (ID_ROW_BYTES + LOCATION_ROW_BYTES) as u64
-            + self.frames as u64 * FRAME_ROW_BYTES as u64
-            + self.packs as u64 * PACK_ROW_BYTES as u64
+        self.packs_start() + self.packs as u64 * PACK_ROW_BYTES as u64
     }
 
     /// Blobs of a kind.
@@ -98,6 +96,34 @@ impl Counts {
             BlobKind::Data => self.data,
             BlobKind::Tree => self.tree,
         }
+    }
+
+    /// Blobs of both kinds.
+    const fn all_blobs(&self) -> u64 {
+        self.data as u64 + self.tree as u64
+    }
+
+    /// Rows, among those of both kinds, before the first one of this kind.
+    pub(super) const fn before(&self, kind: BlobKind) -> u64 {
+        match kind {
+            BlobKind::Data => 0,
+            BlobKind::Tree => self.data as u64,
+        }
+    }
+
+    /// Where the locations of a kind begin.
+    pub(super) const fn locations_start(&self, kind: BlobKind) -> u64 {
+        self.all_blobs() * ID_ROW_BYTES as u64 + self.before(kind) * LOCATION_ROW_BYTES as u64
+    }
+
+    /// Where the frames begin.
+    pub(super) const fn frames_start(&self) -> u64 {
+        self.all_blobs() * (ID_ROW_BYTES + LOCATION_ROW_BYTES) as u64
+    }
+
+    /// Where the packs begin.
+    pub(super) const fn packs_start(&self) -> u64 {
+        self.frames_start() + self.frames as u64 * FRAME_ROW_BYTES as u64
     }
 }
 
@@ -136,7 +162,13 @@ impl PackRow {
         row
     }
 
-    fn decode(row: &[u8]) -> Option<Self> {
+    /// Holds it against the limits.
+    pub(super) fn check(&self) -> Result<(), &'static str> {
+        let is_possible = u64::from(self.size_bytes) <= limits::PACK_BYTES_MAX;
+        is_possible.then_some(()).ok_or("a pack is larger than any can be")
+    }
+
+    pub(super) fn decode(row: &[u8]) -> Option<Self> {
         let (id, row) = row.split_first_chunk()?;
         let (salt, row) = row.split_first_chunk()?;
         let mut numbers = Numbers(row);
@@ -177,7 +209,33 @@ impl FrameRow {
         row
     }
 
-    fn decode(row: &[u8]) -> Option<Self> {
+    /// Holds it against the limits, and the pack it is in.
+    pub(super) fn check(&self, pack: &PackRow) -> Result<(), &'static str> {
+        let end = u64::from(self.offset_bytes) + u64::from(self.stored_bytes);
+        if end > u64::from(pack.size_bytes) {
+            return Err("a frame does not lie in its pack");
+        }
+        let stored = TAG_BYTES..=limits::FRAME_BYTES_MAX + TAG_BYTES;
+        if !stored.contains(&(self.stored_bytes as usize)) {
+            return Err("a frame's stored length is out of bounds");
+        }
+        let is_possible = self.plain_bytes as usize <= limits::FRAME_BYTES_MAX;
+        is_possible.then_some(()).ok_or("a frame is longer than any can be")
+    }
+
+    /// Where it lies, being the row `number` of a run in which its pack is this one.
+    pub(super) fn location(&self, number: u32, pack: &PackRow) -> Option<FrameLocation> {
+        Some(FrameLocation {
+            pack: pack.id,
+            ordinal: number.checked_sub(pack.first_frame)?,
+            offset_bytes: self.offset_bytes,
+            stored_bytes: self.stored_bytes,
+            plain_bytes: self.plain_bytes,
+            compression: self.compression,
+        })
+    }
+
+    pub(super) fn decode(row: &[u8]) -> Option<Self> {
         let mut numbers = Numbers(row);
         let (pack, offset_bytes, stored_bytes, plain) =
             (numbers.next()?, numbers.next()?, numbers.next()?, numbers.next()?);
@@ -206,7 +264,14 @@ impl LocationRow {
         row
     }
 
-    fn decode(row: &[u8]) -> Option<Self> {
+    /// Holds it against the limits, and the frame it is in.
+    pub(super) fn check(&self, frame: &FrameRow) -> Result<(), &'static str> {
+        let end = u64::from(self.offset_bytes) + u64::from(self.length_bytes);
+        let is_possible = end <= u64::from(frame.plain_bytes) && self.length_bytes as usize <= limits::BLOB_BYTES_MAX;
+        is_possible.then_some(()).ok_or("a blob does not lie in its frame")
+    }
+
+    pub(super) fn decode(row: &[u8]) -> Option<Self> {
         let mut numbers = Numbers(row);
         Some(Self { frame: numbers.next()?, offset_bytes: numbers.next()?, length_bytes: numbers.next()? })
     }
@@ -326,26 +391,17 @@ impl<B: TableBytes> Table<B> {
         let mut next_frame = 0;
         for number in 0..self.counts.packs {
             let pack = self.pack(number).ok_or("a pack's row is not valid")?;
-            if u64::from(pack.size_bytes) > limits::PACK_BYTES_MAX {
-                return Err("a pack is larger than any can be");
-            }
+            pack.check()?;
             if pack.first_frame != next_frame {
                 return Err("a pack's frames do not follow those of the pack before it");
             }
             next_frame = pack.first_frame.checked_add(pack.frames).ok_or("a pack's frames are out of bounds")?;
             for row in pack.first_frame..next_frame {
                 let frame = self.frame_row(row).ok_or("a pack's frames are out of bounds")?;
-                let end = u64::from(frame.offset_bytes) + u64::from(frame.stored_bytes);
-                if frame.pack != number || end > u64::from(pack.size_bytes) {
+                if frame.pack != number {
                     return Err("a frame does not lie in its pack");
                 }
-                let stored = TAG_BYTES..=limits::FRAME_BYTES_MAX + TAG_BYTES;
-                if !stored.contains(&(frame.stored_bytes as usize)) {
-                    return Err("a frame's stored length is out of bounds");
-                }
-                if frame.plain_bytes as usize > limits::FRAME_BYTES_MAX {
-                    return Err("a frame is longer than any can be");
-                }
+                frame.check(&pack)?;
             }
         }
         if next_frame != self.counts.frames {
@@ -364,10 +420,7 @@ impl<B: TableBytes> Table<B> {
                 self.walked(position);
                 let row = self.location_row(kind, position).ok_or("a location's row is not valid")?;
                 let frame = self.frame_row(row.frame).ok_or("a blob lies in no frame")?;
-                let end = u64::from(row.offset_bytes) + u64::from(row.length_bytes);
-                if end > u64::from(frame.plain_bytes) || row.length_bytes as usize > limits::BLOB_BYTES_MAX {
-                    return Err("a blob does not lie in its frame");
-                }
+                row.check(&frame)?;
                 if self.pack(frame.pack).is_none_or(|pack| pack.kind != kind) {
                     return Err("a blob lies in a pack of the other kind");
                 }
@@ -394,38 +447,23 @@ impl<B: TableBytes> Table<B> {
     }
 
     fn ids(&self, kind: BlobKind) -> &[u8] {
-        let before = match kind {
-            BlobKind::Data => 0,
-            BlobKind::Tree => u64::from(self.counts.data),
-        };
-        self.section(before * ID_ROW_BYTES as u64, self.counts.blobs(kind), ID_ROW_BYTES)
+        self.section(self.counts.before(kind) * ID_ROW_BYTES as u64, self.counts.blobs(kind), ID_ROW_BYTES)
     }
 
     fn location_row(&self, kind: BlobKind, number: u32) -> Option<LocationRow> {
-        let blobs = u64::from(self.counts.data) + u64::from(self.counts.tree);
-        let before = match kind {
-            BlobKind::Data => 0,
-            BlobKind::Tree => u64::from(self.counts.data),
-        };
-        let start = blobs * ID_ROW_BYTES as u64 + before * LOCATION_ROW_BYTES as u64;
-        let section = self.section(start, self.counts.blobs(kind), LOCATION_ROW_BYTES);
+        let section = self.section(self.counts.locations_start(kind), self.counts.blobs(kind), LOCATION_ROW_BYTES);
         LocationRow::decode(Self::row(section, number, LOCATION_ROW_BYTES)?)
     }
 
     fn frame_row(&self, number: u32) -> Option<FrameRow> {
-        let blobs = u64::from(self.counts.data) + u64::from(self.counts.tree);
-        let section =
-            self.section(blobs * (ID_ROW_BYTES + LOCATION_ROW_BYTES) as u64, self.counts.frames, FRAME_ROW_BYTES);
+        let section = self.section(self.counts.frames_start(), self.counts.frames, FRAME_ROW_BYTES);
         FrameRow::decode(Self::row(section, number, FRAME_ROW_BYTES)?)
     }
 
     /// A pack by its row.
     #[must_use]
     pub fn pack(&self, number: u32) -> Option<PackRow> {
-        let blobs = u64::from(self.counts.data) + u64::from(self.counts.tree);
-        let start =
-            blobs * (ID_ROW_BYTES + LOCATION_ROW_BYTES) as u64 + u64::from(self.counts.frames) * FRAME_ROW_BYTES as u64;
-        let section = self.section(start, self.counts.packs, PACK_ROW_BYTES);
+        let section = self.section(self.counts.packs_start(), self.counts.packs, PACK_ROW_BYTES);
         PackRow::decode(Self::row(section, number, PACK_ROW_BYTES)?)
     }
 
@@ -433,16 +471,7 @@ impl<B: TableBytes> Table<B> {
     #[must_use]
     pub fn frame(&self, number: u32) -> Option<(FrameRow, FrameLocation)> {
         let row = self.frame_row(number)?;
-        let pack = self.pack(row.pack)?;
-        let location = FrameLocation {
-            pack: pack.id,
-            ordinal: number.checked_sub(pack.first_frame)?,
-            offset_bytes: row.offset_bytes,
-            stored_bytes: row.stored_bytes,
-            plain_bytes: row.plain_bytes,
-            compression: row.compression,
-        };
-        Some((row, location))
+        Some((row, row.location(number, &self.pack(row.pack)?)?))
     }
 
     /// What is known of a blob's id, and where it is, by its position among those of its kind.
@@ -530,7 +559,7 @@ fn find(ids: &[u8], id: BlobPrefix) -> Option<u32> {
 const GUESSES_MAX: usize = 3;
 
 /// The first bytes, as a number.
-fn beginning(id: &[u8; ID_ROW_BYTES]) -> u64 {
+pub(super) fn beginning(id: &[u8; ID_ROW_BYTES]) -> u64 {
     id.first_chunk().map_or(0, |bytes| u64::from_be_bytes(*bytes))
 }
 

@@ -1,7 +1,7 @@
 //! Frames of tree packs in the local cache, and which to fetch beside one that is missing.
 //!
 //! Whoever wants one file reads a few frames here and there; whoever walks through a tree reads one after the other. So a frame is fetched
-//! alone, but where it lies beside what was fetched last, twice as many are fetched as then.
+//! with what lies beside it and is not worth a request, and where it lies beside what was fetched last, twice as many are fetched as then.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -9,11 +9,18 @@ use crate::{
     blob::FrameLocation,
     cache::Cache,
     id::PackId,
-    index::set::{Found, IndexSet},
+    index::lookup::{Located, Lookup},
 };
 
 /// Most stored bytes that are fetched with one request.
 const FETCH_BYTES_MAX: u64 = 8 << 20;
+
+/// So many bytes are fetched in any case, if there are frames to fill them: half of what a request costs far away. The directories from the root
+/// down lie beside each other.
+const TOGETHER_BYTES: u64 = 256 << 10;
+
+/// Frames on each side that are thought of for that.
+const TOGETHER_FRAMES: u32 = 16;
 
 /// A pack of at most so many bytes is fetched whole: a request for a part of it would take as long.
 const WHOLE_PACK_BYTES: u32 = 1 << 20;
@@ -52,11 +59,12 @@ impl KeptFrames {
     }
 
     /// The frames to be fetched for one that is missing, in their order, and the one among them. They lie close together.
-    pub(super) fn to_fetch(&self, index: &IndexSet, found: &Found) -> Vec<FrameLocation> {
+    pub(super) fn to_fetch(&self, index: &Lookup, found: &Located) -> Vec<FrameLocation> {
         let frame = &found.location.frame;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        // Which are wanted, and how many bytes beside the one that is.
         let (mut first, mut end) = (frame.ordinal, frame.ordinal.saturating_add(1));
-        if index.pack(found.pack).is_some_and(|pack| pack.size_bytes <= WHOLE_PACK_BYTES) {
+        if found.pack.size_bytes <= WHOLE_PACK_BYTES {
             (first, end) = (0, u32::MAX);
         } else if let Some(fetched) = last.filter(|fetched| fetched.pack == frame.pack && !self.cache.is_read_only()) {
             let twice = (fetched.end - fetched.first).saturating_mul(2);
@@ -66,16 +74,24 @@ impl KeptFrames {
                 first = end.saturating_sub(twice);
             }
         }
-        let mut frames: Vec<_> = index.frames(found.pack, first..end).collect();
+        // Where nothing can be kept, nothing is fetched beside it.
+        let together = if self.cache.is_read_only() { 0 } else { TOGETHER_FRAMES };
+        let around = frame.ordinal.saturating_sub(together)..frame.ordinal.saturating_add(together + 1);
+        let mut frames = index.frames(found, first.min(around.start)..end.max(around.end));
         let wanted = frames.iter().position(|other| other.ordinal == frame.ordinal);
         let Some(wanted) = wanted.filter(|position| frames.get(*position) == Some(frame)) else { return vec![*frame] };
         // Away from the one that is wanted on both sides, as far as they are missing, lie close together, and are not too much.
         let mut sum = u64::from(frame.stored_bytes);
         let mut is_taken = |before: &FrameLocation, behind: &FrameLocation, other: &FrameLocation| {
-            sum += u64::from(other.stored_bytes);
-            sum <= FETCH_BYTES_MAX
+            let more = sum + u64::from(other.stored_bytes);
+            let limit_bytes = if (first..end).contains(&other.ordinal) { FETCH_BYTES_MAX } else { TOGETHER_BYTES };
+            let is_taken = more <= limit_bytes
                 && before.offset_bytes.checked_add(before.stored_bytes) == Some(behind.offset_bytes)
-                && !self.cache.has_frame(&other.pack, other.ordinal)
+                && !self.cache.has_frame(&other.pack, other.ordinal);
+            if is_taken {
+                sum = more;
+            }
+            is_taken
         };
         let (mut from, mut to) = (wanted, wanted);
         while let Some([before, behind]) = frames.get(to..to + 2)

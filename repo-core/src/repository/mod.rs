@@ -12,7 +12,11 @@ use crate::{
     envelope::object,
     error::{Error, Result, StoreErrorKind},
     id::{KeyId, RepositoryId},
-    index::set::IndexSet,
+    index::{
+        lookup::Lookup,
+        paged::{Origin, Paging},
+        set::IndexSet,
+    },
     limits,
     runtime::Runtime,
     store::{ByteRange, ObjectName, Store},
@@ -198,6 +202,19 @@ impl Repository {
     /// As [`IndexSet::load`].
     pub fn load_index(&self, damaged: Option<&mut Vec<Error>>) -> Result<IndexSet> {
         IndexSet::with_cache(self.cache.clone()).load_now(self.store(), self.keys(), damaged)
+    }
+
+    /// Reads as much of the index as those need who look up a few blobs: large runs that are not in the local cache are read page by page.
+    ///
+    /// # Errors
+    /// As [`Lookup::load`].
+    pub fn load_lookup(&self, paging: Paging, damaged: Option<&mut Vec<Error>>) -> Result<Lookup> {
+        Lookup::load(&self.origin(), self.cache.clone(), paging, damaged)
+    }
+
+    /// Where index runs are read from.
+    pub(crate) fn origin(&self) -> Origin<'_> {
+        Origin { store: self.store(), keys: self.keys(), cache: self.cache.as_deref() }
     }
 
     /// Its keys.

@@ -9,7 +9,10 @@ use crate::{
     blob::{BlobKind, BlobLocation, FrameLocation, ReadBlobs, ReadFrames},
     error::{Damage, Error, Result},
     id::{BlobId, PackId},
-    index::set::{Found, IndexSet},
+    index::{
+        lookup::{Located, Lookup},
+        set::IndexSet,
+    },
     pack::reader::{PackKey, open_pack_frame},
     repository::{Repository, kept::KeptFrames},
     store::{ByteRange, ObjectName, Place},
@@ -30,6 +33,8 @@ pub struct BlobReader {
     repository: Arc<Repository>,
     index: Arc<IndexSet>,
     current: RwLock<Arc<Current>>,
+    /// What opens the packs that were found in runs which are read page by page.
+    learnt: RwLock<HashMap<PackId, PackKey>>,
     refreshed: Mutex<Refreshed>,
     cache: Mutex<FrameCache>,
     /// Frames of trees that are kept on this machine.
@@ -40,7 +45,7 @@ pub struct BlobReader {
 struct Current {
     /// How often it has been read.
     generation: u64,
-    index: Arc<IndexSet>,
+    index: Lookup,
     keys: HashMap<PackId, PackKey>,
 }
 
@@ -57,14 +62,22 @@ impl BlobReader {
     /// A reader that keeps at most `cache_bytes` of opened frames.
     #[must_use]
     pub fn new(repository: Arc<Repository>, index: Arc<IndexSet>, cache_bytes: usize) -> Self {
+        Self::with_lookup(repository, index.into(), cache_bytes)
+    }
+
+    /// The same for a few blobs, with an index of which not all has been read.
+    #[must_use]
+    pub fn with_lookup(repository: Arc<Repository>, lookup: Lookup, cache_bytes: usize) -> Self {
+        let index = Arc::clone(lookup.whole());
         let keys = index.all_packs().map(|pack| (pack.id, pack.key)).collect();
-        let current = Current { generation: 0, index: Arc::clone(&index), keys };
+        let current = Current { generation: 0, index: lookup, keys };
         let kept =
             repository.cache().filter(|cache| cache.keeps_objects()).map(|cache| KeptFrames::new(Arc::clone(cache)));
         Self {
             repository,
             index,
             current: RwLock::new(Arc::new(current)),
+            learnt: RwLock::default(),
             refreshed: Mutex::default(),
             cache: Mutex::new(FrameCache::new(cache_bytes)),
             kept,
@@ -77,7 +90,7 @@ impl BlobReader {
         Self { kept: None, ..self }
     }
 
-    /// The index it was made with.
+    /// The index it was made with, as far as it was read as a whole: all of it if it was made with [`Self::new`].
     #[must_use]
     pub const fn index(&self) -> &Arc<IndexSet> {
         &self.index
@@ -105,20 +118,20 @@ impl BlobReader {
         if refreshed.fruitless >= FRUITLESS_LOOKS_MAX && refreshed.seconds == seconds {
             return Ok(None);
         }
-        let index = current.index.refresh(self.repository.store(), self.repository.keys())?;
+        let index = current.index.refresh(&self.repository.origin())?;
         let fruitless = if index.is_some() { 0 } else { refreshed.fruitless.saturating_add(1) };
         *refreshed = Refreshed { fruitless, seconds };
         let Some(index) = index else { return Ok(None) };
         // Frames that were looked up before are still opened, where their packs are still there.
         let mut keys = current.keys.clone();
-        keys.extend(index.all_packs().map(|pack| (pack.id, pack.key)));
-        let fresh = Arc::new(Current { generation: current.generation + 1, index: Arc::new(index), keys });
+        keys.extend(index.whole().all_packs().map(|pack| (pack.id, pack.key)));
+        let fresh = Arc::new(Current { generation: current.generation + 1, index, keys });
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::clone(&fresh);
         Ok(Some(fresh))
     }
 
     /// The plain bytes of the frame that a blob is in: from memory, the local cache or the store.
-    fn frame(&self, index: &IndexSet, kind: BlobKind, found: &Found) -> Result<Arc<Vec<u8>>> {
+    fn frame(&self, index: &Lookup, kind: BlobKind, found: &Located) -> Result<Arc<Vec<u8>>> {
         let frame = &found.location.frame;
         let key = (frame.pack, frame.ordinal);
         if let Some(plain) = self.lock().get(key) {
@@ -139,7 +152,7 @@ impl BlobReader {
 
     /// Opens a frame of a tree pack from the local cache. If it is not there, or is not what it should be, fetches it, and perhaps those
     /// beside it with it.
-    fn kept_frame(&self, kept: &KeptFrames, index: &IndexSet, found: &Found, plain: &mut Vec<u8>) -> Result<()> {
+    fn kept_frame(&self, kept: &KeptFrames, index: &Lookup, found: &Located, plain: &mut Vec<u8>) -> Result<()> {
         let frame = &found.location.frame;
         if let Some(stored) = kept.get(frame) {
             if self.open_frame(BlobKind::Tree, frame, &stored, plain).is_ok() {
@@ -169,11 +182,27 @@ impl BlobReader {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// All copies of a blob, by one state of the index.
+    fn copies<'a>(
+        &'a self,
+        index: &'a Lookup,
+        kind: BlobKind,
+        id: &BlobId,
+    ) -> impl Iterator<Item = Result<Located>> + use<'a> {
+        let learn = |located: &Located| {
+            if !index.paged().is_empty() {
+                let mut learnt = self.learnt.write().unwrap_or_else(PoisonError::into_inner);
+                learnt.insert(located.pack.id, located.pack.key);
+            }
+        };
+        index.copies(self.repository.origin(), kind, id).map(move |located| located.inspect(learn))
+    }
+
     /// Reads a blob as one state of the index has it. Another copy may be whole where one is lost or damaged.
-    fn read_by(&self, index: &IndexSet, kind: BlobKind, id: &BlobId, into: &mut Vec<u8>) -> Result<()> {
+    fn read_by(&self, index: &Lookup, kind: BlobKind, id: &BlobId, into: &mut Vec<u8>) -> Result<()> {
         let mut failure = Error::MissingBlob { kind, id: *id };
-        for copy in index.copies(kind, id) {
-            match self.read_copy(index, kind, id, &copy, into) {
+        for copy in self.copies(index, kind, id) {
+            match copy.and_then(|copy| self.read_copy(index, kind, id, &copy, into)) {
                 Err(error) if error.is_damage() || error.is_newer() => failure = error,
                 result => return result,
             }
@@ -183,10 +212,10 @@ impl BlobReader {
 
     fn read_copy(
         &self,
-        index: &IndexSet,
+        index: &Lookup,
         kind: BlobKind,
         id: &BlobId,
-        found: &Found,
+        found: &Located,
         into: &mut Vec<u8>,
     ) -> Result<()> {
         let location = &found.location;
@@ -220,14 +249,22 @@ impl ReadBlobs for BlobReader {
         }
     }
 
-    fn locate(&self, kind: BlobKind, id: &BlobId) -> Option<BlobLocation> {
+    fn locate(&self, kind: BlobKind, id: &BlobId) -> Result<Option<BlobLocation>> {
         let mut current = self.current();
         loop {
-            if let Some(found) = current.index.find(kind, id) {
-                return Some(found.location);
+            let mut failure = None;
+            for copy in self.copies(&current.index, kind, id) {
+                match copy {
+                    Ok(found) => return Ok(Some(found.location)),
+                    Err(error) if error.is_damage() || error.is_newer() => failure = Some(error),
+                    Err(error) => return Err(error),
+                }
             }
-            // A store that fails now will fail whoever needs the blob, too, who then can say so.
-            current = self.refresh(&current).ok().flatten()?;
+            match (self.refresh(&current)?, failure) {
+                (Some(fresh), _) => current = fresh,
+                (None, Some(failure)) => return Err(failure),
+                (None, None) => return Ok(None),
+            }
         }
     }
 }
@@ -240,10 +277,11 @@ impl ReadFrames for BlobReader {
 
     fn open_frame(&self, kind: BlobKind, frame: &FrameLocation, stored: &[u8], into: &mut Vec<u8>) -> Result<()> {
         let current = self.current();
-        let Some(key) = current.keys.get(&frame.pack) else {
+        let learnt = || self.learnt.read().unwrap_or_else(PoisonError::into_inner).get(&frame.pack).copied();
+        let Some(key) = current.keys.get(&frame.pack).copied().or_else(learnt) else {
             return Err(Error::Invalid(format!("pack {} is not in the index this reader was made with", frame.pack)));
         };
-        open_pack_frame(self.repository.keys(), kind, key, frame, stored, into)
+        open_pack_frame(self.repository.keys(), kind, &key, frame, stored, into)
     }
 
     fn blob_id(&self, kind: BlobKind, plain: &[u8]) -> BlobId {

@@ -31,6 +31,10 @@ use crate::{
 
 pub use crate::repository::added::Added;
 
+/// Entries in and below a page of a tree from which on it lies in frames of the next level. Directories are stored behind what is in them,
+/// so that those on the way from the root to a file would lie all over the packs; the ones with much below them are few, and fit a frame.
+const TREE_LEVELS: [u64; 2] = [1 << 10, 1 << 16];
+
 /// How a session writes.
 pub struct SessionOptions {
     /// How hard to compress.
@@ -45,8 +49,8 @@ pub struct SessionOptions {
 pub struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) uploader: Uploader,
-    /// Where blobs of kind tree are gathered; those of kind data have a [`FrameWriter`] per thread.
-    tree: Mutex<Frame>,
+    /// Where blobs of kind tree are gathered, by how many entries are below them; those of kind data have a [`FrameWriter`] per thread.
+    trees: [Mutex<Frame>; TREE_LEVELS.len() + 1],
     note: Option<NoteId>,
 }
 
@@ -78,8 +82,8 @@ impl Session {
             index,
         });
         let uploader = Uploader::start(&shared);
-        let tree = Mutex::new(Frame::new(&shared, BlobKind::Tree));
-        Ok(Self { shared, uploader, tree, note })
+        let trees = std::array::from_fn(|_| Mutex::new(Frame::new(&shared, BlobKind::Tree)));
+        Ok(Self { shared, uploader, trees, note })
     }
 
     /// The repository.
@@ -124,9 +128,9 @@ impl Session {
     /// # Errors
     /// The first failure of the session.
     pub fn flush(&self) -> Result<()> {
-        let mut tree = lock(&self.tree);
-        self.store_frame(&mut tree)?;
-        drop(tree);
+        for tree in &self.trees {
+            self.store_frame(&mut lock(tree))?;
+        }
         for pack in &self.shared.packs {
             if let Some(pack) = lock(pack).take() {
                 self.uploader.put(pack)?;
@@ -225,27 +229,31 @@ impl Session {
 
 impl WriteBlobs for Session {
     fn write_blob(&self, kind: BlobKind, plain: &[u8]) -> Result<(BlobId, bool)> {
+        if kind == BlobKind::Tree {
+            return self.write_page(plain, 0);
+        }
         let id = self.shared.repository.keys().blob_id(kind, plain);
-        match kind {
-            BlobKind::Tree => {
-                // Locked before it is claimed: whoever finds it claimed and then flushes has stored it.
-                let mut frame = lock(&self.tree);
-                if !self.claim(kind, &id) {
-                    return Ok((id, false));
-                }
-                frame.add(id, plain);
-                if frame.is_full() {
-                    self.store_frame(&mut frame)?;
-                }
-            }
-            BlobKind::Data => {
-                if !self.claim(kind, &id) {
-                    return Ok((id, false));
-                }
-                let mut writer = self.frame_writer(kind);
-                writer.add(id, plain)?;
-                writer.flush()?;
-            }
+        if !self.claim(kind, &id) {
+            return Ok((id, false));
+        }
+        let mut writer = self.frame_writer(kind);
+        writer.add(id, plain)?;
+        writer.flush()?;
+        Ok((id, true))
+    }
+
+    fn write_page(&self, plain: &[u8], entries: u64) -> Result<(BlobId, bool)> {
+        let id = self.shared.repository.keys().blob_id(BlobKind::Tree, plain);
+        let level = TREE_LEVELS.partition_point(|least| *least <= entries);
+        let frame = self.trees.get(level).expect("there is a frame for each level");
+        // Locked before it is claimed: whoever finds it claimed and then flushes has stored it.
+        let mut frame = lock(frame);
+        if !self.claim(BlobKind::Tree, &id) {
+            return Ok((id, false));
+        }
+        frame.add(id, plain);
+        if frame.is_full() {
+            self.store_frame(&mut frame)?;
         }
         Ok((id, true))
     }

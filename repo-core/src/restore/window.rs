@@ -200,10 +200,18 @@ fn locate<S: Sink>(context: &Context<'_, S>, files: &[Arc<File<S>>], pieces: &mu
     let mut last: Option<(FrameLocation, u32)> = None;
     for piece in pieces.iter_mut() {
         let Some(file) = files.get(piece.file as usize) else { continue };
-        let Some(location) = context.blobs.locate(BlobKind::Data, &piece.blob) else {
-            file.fail(Error::MissingBlob { kind: BlobKind::Data, id: piece.blob }.to_string());
-            continue;
-        };
+        let missing = || Error::MissingBlob { kind: BlobKind::Data, id: piece.blob };
+        let location =
+            match context.blobs.locate(BlobKind::Data, &piece.blob).and_then(|found| found.ok_or_else(missing)) {
+                Ok(location) => location,
+                Err(error) => {
+                    file.fail(error.chain());
+                    if context.give_up_on(error).is_ok() {
+                        break;
+                    }
+                    continue;
+                }
+            };
         if location.length_bytes != piece.length_bytes && !has_other_copy(context, piece) {
             file.fail(disagreement(piece, location.length_bytes).to_string());
             continue;

@@ -1,6 +1,9 @@
 //! Snapshots: what a backup was of, when, and the root of its tree (`docs/format.md` section 10).
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -9,6 +12,7 @@ use crate::{
     envelope::object::SEAL_BYTES,
     error::{Error, Result, StoreErrorKind},
     id::{BlobId, SealId, SnapshotId},
+    parallel::for_each,
     repository::{Repository, commit::Seal, session::Added},
     store::Place,
     time::Timestamp,
@@ -168,16 +172,20 @@ impl Listing {
             cache.retain_snapshots(&listed.iter().map(|info| info.name.id()).collect());
             repository.fetch_snapshots(cache, &listed);
         }
+        let mut seals = Vec::new();
         for info in listed {
             if info.size_bytes == SEAL_BYTES {
-                if let Some(seal) = listing.take(repository.load_snapshot::<Seal>(info.name.id(), ObjectKind::Seal))? {
-                    sealed.extend(seal.bodies.iter().copied());
-                    listing.seals.push((SealId::from(info.name.id()), seal.bodies));
-                }
+                seals.push(SealId::from(info.name.id()));
             } else {
                 let body = SnapshotId::from(info.name.id());
                 bodies.insert(body);
                 listing.stored.extend(info.modified.map(|modified| (body, modified)));
+            }
+        }
+        for (id, seal) in load_all(repository, seals, |id| repository.load_snapshot::<Seal>(*id, ObjectKind::Seal))? {
+            if let Some(seal) = listing.take(seal)? {
+                sealed.extend(seal.bodies.iter().copied());
+                listing.seals.push((id, seal.bodies));
             }
         }
         for (_, named) in &mut listing.seals {
@@ -185,14 +193,12 @@ impl Listing {
         }
         // A seal that cannot be read for being newer may name any of the bodies without one: then none is called tentative.
         let newer_seal = !listing.newer.is_empty();
-        for body in bodies {
-            if !sealed.contains(&body) {
-                if !newer_seal {
-                    listing.tentative.push(body);
-                }
-                continue;
-            }
-            if let Some(snapshot) = listing.take(load(repository, &body))? {
+        let (committed, others): (Vec<_>, Vec<_>) = bodies.into_iter().partition(|body| sealed.contains(body));
+        if !newer_seal {
+            listing.tentative = others;
+        }
+        for (body, snapshot) in load_all(repository, committed, |body| load(repository, body))? {
+            if let Some(snapshot) = listing.take(snapshot)? {
                 listing.snapshots.push((body, snapshot));
             }
         }
@@ -222,6 +228,26 @@ impl Listing {
     pub fn newest_of(&self, host: &str, source: &[String]) -> Option<&(SnapshotId, Snapshot)> {
         self.snapshots.iter().rev().find(|(_, snapshot)| snapshot.host == host && snapshot.source == source)
     }
+}
+
+/// Reads objects, several at once, and gives them in the order of their ids.
+///
+/// # Errors
+/// When the store fails; what is wrong with one object is its result.
+fn load_all<I: Copy + Ord + Sync + Send, T: Send>(
+    repository: &Repository,
+    ids: Vec<I>,
+    load: impl Fn(&I) -> Result<T> + Sync,
+) -> Result<BTreeMap<I, Result<T>>> {
+    let loaded = Mutex::new(BTreeMap::new());
+    for_each(&ids, repository.store().abilities().connections.max(1), |id| match load(id) {
+        Err(error) if !error.is_damage() && !error.is_newer() => Err(error),
+        value => {
+            loaded.lock().unwrap_or_else(PoisonError::into_inner).insert(*id, value);
+            Ok(())
+        }
+    })?;
+    Ok(loaded.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
 /// Reads one snapshot body, committed or not.

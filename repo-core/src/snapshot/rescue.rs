@@ -103,8 +103,11 @@ impl ReadBlobs for Readers {
         }
     }
 
-    fn locate(&self, kind: BlobKind, id: &BlobId) -> Option<BlobLocation> {
-        self.now.locate(kind, id).or_else(|| self.before.locate(kind, id))
+    fn locate(&self, kind: BlobKind, id: &BlobId) -> Result<Option<BlobLocation>> {
+        match self.now.locate(kind, id)? {
+            None => self.before.locate(kind, id),
+            found => Ok(found),
+        }
     }
 }
 

@@ -86,6 +86,8 @@ pub(super) trait PageItem: Item<Page = Self> + Sized {
     fn set_page(&mut self, page: BlobId);
     /// Its page.
     fn page(&self) -> BlobId;
+    /// Directory entries in the page and below it.
+    fn entries(&self) -> u64;
 }
 
 impl Item for Entry {
@@ -167,6 +169,10 @@ impl PageItem for EntryPage {
     fn page(&self) -> BlobId {
         self.page
     }
+
+    fn entries(&self) -> u64 {
+        self.totals.files.saturating_add(self.totals.directories)
+    }
 }
 
 impl PageItem for PiecePage {
@@ -176,6 +182,10 @@ impl PageItem for PiecePage {
 
     fn page(&self) -> BlobId {
         self.page
+    }
+
+    fn entries(&self) -> u64 {
+        0
     }
 }
 
@@ -208,8 +218,8 @@ impl<P: PageItem> OpenPage<P> {
         codec::encode_length(self.count, &mut encoded);
         encoded.append(&mut self.items);
         self.count = 0;
-        let (id, _) = blobs.write_blob(BlobKind::Tree, &encoded)?;
         let mut stands_for = self.stands_for.take();
+        let (id, _) = blobs.write_page(&encoded, stands_for.as_ref().map_or(0, PageItem::entries))?;
         if let Some(item) = &mut stands_for {
             item.set_page(id);
         }

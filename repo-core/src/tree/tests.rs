@@ -41,8 +41,8 @@ impl ReadBlobs for Map {
         Ok(())
     }
 
-    fn locate(&self, _: BlobKind, _: &BlobId) -> Option<BlobLocation> {
-        None
+    fn locate(&self, _: BlobKind, _: &BlobId) -> Result<Option<BlobLocation>> {
+        Ok(None)
     }
 }
 

@@ -173,7 +173,7 @@ impl WriteBlobs for MemoryBlobs {
 
 impl ReadBlobs for MemoryBlobs {
     fn read_blob(&self, kind: BlobKind, id: &BlobId, into: &mut Vec<u8>) -> Result<()> {
-        let at = self.locate(kind, id).ok_or(Error::MissingBlob { kind, id: *id })?;
+        let at = self.locate(kind, id)?.ok_or(Error::MissingBlob { kind, id: *id })?;
         let (mut stored, mut plain) = (Vec::new(), Vec::new());
         let frame = &at.frame;
         self.read_pack(&frame.pack, frame.offset_bytes.into(), frame.stored_bytes.into(), &mut stored)?;
@@ -184,8 +184,8 @@ impl ReadBlobs for MemoryBlobs {
         if id_of(kind, into) == *id { Ok(()) } else { Err(Damage::new(format!("blob {id}"), "not that blob").into()) }
     }
 
-    fn locate(&self, kind: BlobKind, id: &BlobId) -> Option<BlobLocation> {
-        self.state.lock().unwrap().index.get(&(kind, *id)).copied()
+    fn locate(&self, kind: BlobKind, id: &BlobId) -> Result<Option<BlobLocation>> {
+        Ok(self.state.lock().unwrap().index.get(&(kind, *id)).copied())
     }
 }
 

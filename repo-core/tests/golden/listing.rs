@@ -87,7 +87,7 @@ fn packs(repository: &Repository, reader: &BlobReader) -> String {
         let mut plain = Vec::new();
         for (id, location) in summary.directory.blobs(info.name.id().into()) {
             blobs += 1;
-            assert_eq!(reader.locate(summary.kind, &id), Some(location));
+            assert_eq!(reader.locate(summary.kind, &id).unwrap(), Some(location));
             reader.read_blob(summary.kind, &id, &mut plain).unwrap();
             if summary.kind == BlobKind::Tree {
                 let variant = match TreeBlob::read(reader, &id, &mut plain).unwrap() {

@@ -124,11 +124,12 @@ impl<S: Sink> Planner<'_, S> {
         let window = &mut self.window;
         let missing = Pieces::new(context.blobs, pieces, size_bytes).find_map(|piece| match piece {
             Ok(Piece::Data { blob, .. }) => match context.blobs.locate(BlobKind::Data, &blob) {
-                Some(location) => {
+                Ok(Some(location)) => {
                     window.foresee(location.frame);
                     None
                 }
-                None => Some(Error::MissingBlob { kind: BlobKind::Data, id: blob }),
+                Ok(None) => Some(Error::MissingBlob { kind: BlobKind::Data, id: blob }),
+                Err(error) => Some(error),
             },
             Ok(_) => None,
             Err(error) => Some(error),

@@ -4,7 +4,7 @@ use std::{
     io::{self, Read, Write},
     net::{Ipv4Addr, Shutdown, TcpListener, TcpStream},
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     thread,
@@ -54,7 +54,11 @@ pub(crate) struct Proxy {
     requests: Arc<AtomicUsize>,
     struck: Arc<AtomicUsize>,
     is_over: Arc<AtomicBool>,
+    lines: Lines,
 }
+
+/// The first line of each request.
+type Lines = Arc<Mutex<Vec<String>>>;
 
 impl Proxy {
     /// Between its own port and that of a server. `plan` says what happens to the n-th request, counted from 0.
@@ -62,8 +66,14 @@ impl Proxy {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (requests, struck, is_over) = (Arc::default(), Arc::default(), Arc::new(AtomicBool::new(false)));
-        let proxy =
-            Self { port, requests: Arc::clone(&requests), struck: Arc::clone(&struck), is_over: Arc::clone(&is_over) };
+        let lines = Lines::default();
+        let proxy = Self {
+            port,
+            requests: Arc::clone(&requests),
+            struck: Arc::clone(&struck),
+            is_over: Arc::clone(&is_over),
+            lines: Arc::clone(&lines),
+        };
         let plan = Arc::new(plan);
         thread::spawn(move || {
             for client in listener.incoming() {
@@ -75,11 +85,17 @@ impl Proxy {
                 if fault != Fault::None {
                     struck.fetch_add(1, Ordering::SeqCst);
                 }
+                let lines = Arc::clone(&lines);
                 // A client that gives up is none of our business.
-                thread::spawn(move || _ = pass(client, server, fault));
+                thread::spawn(move || _ = pass(client, server, fault, &lines));
             }
         });
         proxy
+    }
+
+    /// The first lines of the requests since this was asked last: method, path with query, protocol.
+    pub(crate) fn take_lines(&self) -> Vec<String> {
+        std::mem::take(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// How many requests there were, and how many of them had a fault.
@@ -96,12 +112,14 @@ impl Drop for Proxy {
 }
 
 /// Passes one request on, and its answer back. Connections are for one request each.
-fn pass(mut client: TcpStream, server: u16, fault: Fault) -> io::Result<()> {
+fn pass(mut client: TcpStream, server: u16, fault: Fault, lines: &Lines) -> io::Result<()> {
     client.set_read_timeout(Some(Duration::from_mins(1)))?;
     if fault == Fault::Reset {
         return client.shutdown(Shutdown::Both);
     }
     let (head, mut body) = head(&mut client)?;
+    let first = head.lines().next().unwrap_or_default().to_owned();
+    lines.lock().unwrap_or_else(PoisonError::into_inner).push(first);
     let length = header(&head, "content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
     if header(&head, "expect").is_some() {
         client.write_all(b"HTTP/1.1 100 Continue\r\n\r\n")?;
