@@ -36,6 +36,7 @@ fn jobs_take_no_more_requests_than_they_have_to() {
     let target = tempfile::tempdir().unwrap();
     let target = target.path().to_str().unwrap();
     let restore = requests(&sandbox, &["restore", "latest", "--include", "a.txt", "--target", target]);
+    // Of two snapshots.
     assert!(restore[0] == 0 && restore.iter().sum::<u64>() <= 12, "{restore:?}");
     let prune = requests(&sandbox, &["prune"]);
     assert!(prune.iter().sum::<u64>() <= 36, "{prune:?}");

@@ -266,17 +266,15 @@ impl PagedRun {
     fn rows_of(&self, origin: &Origin<'_>, kind: BlobKind, prefix: BlobPrefix) -> Result<Option<Range<u32>>> {
         let (before, count) = (self.counts().before(kind), u64::from(self.counts().blobs(kind)));
         let key = beginning(&prefix.0);
-        // The pages that begin with an id of this kind.
-        let first_page = before.div_ceil(PAGE_IDS);
-        let pages = || (first_page..(before + count).div_ceil(PAGE_IDS)).map(|number| number as usize);
-        let number = |index: usize| self.directory.pages.get(index).map_or(u64::MAX, |page| page.first);
         let mut rows = before..before + count;
-        for index in pages() {
-            let begins = index as u64 * PAGE_IDS;
-            if number(index) < key {
-                rows.start = begins;
-            } else if number(index) > key {
-                rows.end = begins;
+        // The pages that begin with an id of this kind.
+        let pages = before.div_ceil(PAGE_IDS)..rows.end.div_ceil(PAGE_IDS);
+        let [first, end] = [pages.start, pages.end].map(|page| usize::try_from(page).unwrap_or(usize::MAX));
+        for (page, number) in self.directory.pages.get(first..end).unwrap_or_default().iter().zip(pages.start..) {
+            if page.first < key {
+                rows.start = number * PAGE_IDS;
+            } else if page.first > key {
+                rows.end = number * PAGE_IDS;
                 break;
             }
         }
