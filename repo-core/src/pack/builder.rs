@@ -1,5 +1,7 @@
 //! Building one pack in memory.
 
+use std::ops::Range;
+
 use sha2::{Digest, Sha256};
 
 use crate::{
@@ -40,30 +42,45 @@ pub struct PackedFrame<'a> {
 }
 
 impl PackedFrame<'_> {
-    /// Takes the first blobs off a raw frame, as many as have room in `room_bytes`; none where that would be less than an eighth of the
-    /// frame, or all of it.
-    pub fn split_off_front(&mut self, room_bytes: usize) -> Option<Self> {
+    /// Splits a raw frame between blobs: into the run of neighbours that leaves least of `room_bytes` empty, each with its record in a
+    /// directory, and what is before and behind it. No part is found where the frame is compressed, or no blob fits.
+    #[must_use]
+    pub fn split_to_fill(self, room_bytes: usize) -> (Option<Self>, Vec<Self>) {
+        let Some(part) = self.best_run(room_bytes) else { return (None, vec![self]) };
+        let before = self.cut(0..part.start);
+        let behind = self.cut(part.end..self.blobs.len());
+        (self.cut(part), [before, behind].into_iter().flatten().collect())
+    }
+
+    /// The neighbours that take most of the room.
+    fn best_run(&self, room_bytes: usize) -> Option<Range<usize>> {
         if self.compression != Compression::Raw {
             return None;
         }
-        let (mut count, mut end) = (0, 0);
-        for blob in &self.blobs {
-            let next = end + blob.length_bytes as usize;
-            if next > room_bytes {
-                break;
+        let cost = |blob: &PackBlob| blob.length_bytes as usize + BLOB_RECORD_BYTES;
+        let (mut best, mut best_bytes) = (None, 0);
+        let (mut start, mut bytes) = (0, 0);
+        for (last, blob) in self.blobs.iter().enumerate() {
+            bytes += cost(blob);
+            while bytes > room_bytes {
+                bytes -= cost(self.blobs.get(start)?);
+                start += 1;
             }
-            (count, end) = (count + 1, next);
+            if bytes > best_bytes {
+                (best, best_bytes) = (Some(start..last + 1), bytes);
+            }
         }
-        if end < self.packed.len() / 8 || count == self.blobs.len() {
-            return None;
-        }
-        let (front, back) = self.packed.split_at_checked(end)?;
-        let behind = self.blobs.split_off(count);
-        let part_bytes = u32::try_from(end).ok()?;
-        self.packed = back;
-        self.plain_bytes -= part_bytes;
-        let blobs = std::mem::replace(&mut self.blobs, behind);
-        Some(Self { packed: front, compression: Compression::Raw, plain_bytes: part_bytes, blobs })
+        best
+    }
+
+    /// The frame of some of the blobs of a raw one.
+    fn cut(&self, blobs: Range<usize>) -> Option<Self> {
+        let bytes = |blobs: &[PackBlob]| blobs.iter().map(|blob| blob.length_bytes as usize).sum::<usize>();
+        let offset = bytes(self.blobs.get(..blobs.start)?);
+        let blobs = self.blobs.get(blobs).filter(|blobs| !blobs.is_empty())?;
+        let packed = self.packed.get(offset..)?.get(..bytes(blobs))?;
+        let plain_bytes = u32::try_from(packed.len()).ok()?;
+        Some(Self { packed, compression: Compression::Raw, plain_bytes, blobs: blobs.to_vec() })
     }
 }
 
@@ -106,16 +123,19 @@ impl PackBuilder {
     /// Whether a frame fits without the pack growing beyond `pack_bytes`. An empty pack takes any frame.
     #[must_use]
     pub fn fits(&self, frame: &PackedFrame<'_>, pack_bytes: usize) -> bool {
-        let frames = self.directory.frames.len() + 1;
         let bytes = self.bytes_with(1, sealed_bytes(frame.packed.len()), frame.blobs.len());
-        let counts_fit = frames <= limits::FRAMES_MAX && self.blobs + frame.blobs.len() <= limits::PACK_BLOBS_MAX;
-        frames == 1 || (bytes <= pack_bytes && counts_fit)
+        self.directory.frames.is_empty() || (bytes <= pack_bytes && self.counts_fit(frame))
     }
 
-    /// Packed bytes that a frame with so many blobs may have to fit.
+    /// Whether there may be one more frame of so many blobs.
+    fn counts_fit(&self, frame: &PackedFrame<'_>) -> bool {
+        self.directory.frames.len() < limits::FRAMES_MAX && self.blobs + frame.blobs.len() <= limits::PACK_BLOBS_MAX
+    }
+
+    /// Bytes that a part of a frame may take, packed, with the records of its blobs.
     #[must_use]
-    pub fn room_bytes(&self, blobs: usize, pack_bytes: usize) -> usize {
-        pack_bytes.saturating_sub(self.bytes_with(1, sealed_bytes(0), blobs))
+    pub fn room_bytes(&self, frame: &PackedFrame<'_>, pack_bytes: usize) -> usize {
+        if self.counts_fit(frame) { pack_bytes.saturating_sub(self.bytes_with(1, sealed_bytes(0), 0)) } else { 0 }
     }
 
     /// Whether to close the pack as it is: it is nearly full, and padding it would waste next to nothing.
@@ -123,7 +143,10 @@ impl PackBuilder {
     pub fn pads_well(&self, pack_bytes: usize) -> bool {
         let bytes = self.bytes_with(0, 0, 0);
         let padding_bytes = padme(bytes as u64) - bytes as u64;
-        bytes >= pack_bytes / 4 * 3 && padding_bytes <= bytes as u64 / 1024
+        // After a raw frame comes another, as a rule, of which a part will fill the pack better than this.
+        let raw = self.directory.frames.last().is_some_and(|frame| frame.compression == Compression::Raw);
+        let most = bytes as u64 / if raw { 16 << 10 } else { 1 << 10 };
+        bytes >= pack_bytes / 4 * 3 && padding_bytes <= most
     }
 
     /// Seals a frame into the pack; returns where it begins and its position.
@@ -171,20 +194,35 @@ mod tests {
     }
 
     #[test]
-    fn raw_frames_are_split_between_blobs() {
-        let bytes: Vec<u8> = (0..100).collect();
-        let lengths = [30, 30, 40];
-        for (room, taken) in [(0, 0), (29, 0), (30, 1), (59, 1), (60, 2), (99, 2), (100, 0), (1000, 0)] {
-            let mut rest = frame(&bytes, &lengths, Compression::Raw);
-            let part = rest.split_off_front(room);
-            let (front, count) = part.as_ref().map_or((&[][..], 0), |part| (part.packed, part.blobs.len()));
-            assert_eq!(count, taken, "room {room}");
-            assert_eq!([front, rest.packed].concat(), bytes);
-            for part in part.iter().chain([&rest]) {
+    fn the_neighbours_that_fill_the_room_best_are_taken() {
+        let bytes: Vec<u8> = (0..150).collect();
+        let lengths = [30, 50, 40, 20, 10];
+        let record = BLOB_RECORD_BYTES;
+        for (room, taken) in [
+            (0, None),
+            (10 + record - 1, None),
+            (10 + record, Some(4..5)),
+            (20 + record, Some(3..4)),
+            (49 + record, Some(2..3)),
+            (50 + record, Some(1..2)),
+            (60 + 2 * record, Some(2..4)),
+            (80 + 2 * record, Some(0..2)),
+            (110 + 3 * record, Some(1..4)),
+            (1000, Some(0..5)),
+        ] {
+            assert_eq!(frame(&bytes, &lengths, Compression::Raw).best_run(room), taken, "room {room}");
+            let (part, rest) = frame(&bytes, &lengths, Compression::Raw).split_to_fill(room);
+            assert_eq!(part.is_some(), taken.is_some());
+            let mut all: Vec<_> = part.into_iter().chain(rest).collect();
+            for part in &all {
                 assert_eq!(part.plain_bytes as usize, part.packed.len());
                 assert_eq!(part.blobs.iter().map(|blob| blob.length_bytes).sum::<u32>(), part.plain_bytes);
             }
+            all.sort_by_key(|part| part.packed[0]);
+            assert_eq!(all.iter().flat_map(|part| part.packed).copied().collect::<Vec<_>>(), bytes);
+            let ids: Vec<_> = all.iter().flat_map(|part| &part.blobs).map(|blob| blob.id.0[0]).collect();
+            assert_eq!(ids, [0, 1, 2, 3, 4]);
         }
-        assert!(frame(&bytes, &lengths, Compression::Zstd).split_off_front(60).is_none());
+        assert!(frame(&bytes, &lengths, Compression::Zstd).split_to_fill(100).0.is_none());
     }
 }

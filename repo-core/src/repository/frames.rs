@@ -152,25 +152,30 @@ impl Session {
     }
 
     /// Puts a frame into the open pack; closes that where it is full.
-    fn place(&self, kind: BlobKind, mut frame: PackedFrame<'_>, open: &mut Option<PackBuilder>) -> Result<()> {
+    fn place(&self, kind: BlobKind, frame: PackedFrame<'_>, open: &mut Option<PackBuilder>) -> Result<()> {
         let pack_bytes = self.shared.pack_bytes();
-        if let Some(mut pack) = open.take_if(|pack| !pack.fits(&frame, pack_bytes)) {
-            // Of a frame that is not compressed a part can fill the pack to the brim, so that less of it is padding.
-            if let Some(part) = frame.split_off_front(pack.room_bytes(frame.blobs.len(), pack_bytes)) {
-                pack.add(part)?;
+        let mut waiting = vec![frame];
+        while let Some(frame) = waiting.pop() {
+            if let Some(mut pack) = open.take_if(|pack| !pack.fits(&frame, pack_bytes)) {
+                // Of a frame that is not compressed a part can fill the pack to the brim, so that less of it is padding.
+                let room_bytes = pack.room_bytes(&frame, pack_bytes);
+                let (part, rest) = frame.split_to_fill(room_bytes);
+                part.map(|part| pack.add(part)).transpose()?;
+                self.uploader.put(pack)?;
+                waiting.extend(rest.into_iter().rev());
+                continue;
             }
-            self.uploader.put(pack)?;
+            let pack = open.get_or_insert_with(|| {
+                let repository = &self.shared.repository;
+                // Tree packs are small; a buffer that once held a full pack would only take memory there.
+                let buffer = if kind == BlobKind::Data { self.uploader.buffer() } else { Vec::new() };
+                PackBuilder::new(repository.keys(), kind, repository.runtime(), buffer)
+            });
+            pack.add(frame)?;
+            if let Some(full) = open.take_if(|pack| pack.pads_well(pack_bytes)) {
+                self.uploader.put(full)?;
+            }
         }
-        let pack = open.get_or_insert_with(|| {
-            let repository = &self.shared.repository;
-            // Tree packs are small; a buffer that once held a full pack would only take memory there.
-            let buffer = if kind == BlobKind::Data { self.uploader.buffer() } else { Vec::new() };
-            PackBuilder::new(repository.keys(), kind, repository.runtime(), buffer)
-        });
-        pack.add(frame)?;
-        match open.take_if(|pack| pack.pads_well(pack_bytes)) {
-            Some(full) => self.uploader.put(full),
-            None => Ok(()),
-        }
+        Ok(())
     }
 }
