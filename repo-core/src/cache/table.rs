@@ -173,6 +173,12 @@ impl Written<'_> {
         self.file.publish();
         self.mapping
     }
+
+    /// For this process only: the file goes, the mapping stays.
+    #[must_use]
+    pub fn unnamed(self) -> Mapping {
+        self.mapping
+    }
 }
 
 fn parse(hashed: &[u8]) -> Option<(Shape, u64)> {

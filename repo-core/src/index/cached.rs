@@ -65,22 +65,22 @@ pub(super) fn kept(cache: &Cache, id: IndexId) -> Option<RunTable> {
     RunTable::checked_before(RunBytes::Mapped(mapping), shape.into()).ok()
 }
 
-/// Puts the tables of a run into the cache that was just stored, so that the next command need not fetch it.
-pub fn keep(cache: &Cache, keys: &Keys, run: &StoredRun) {
+/// Maps the tables of a run that was just stored from a file. Where the cache is for objects of this store, they stay there, so that the
+/// next command need not fetch them. `None` where nothing can be written.
+pub fn keep(cache: &Cache, keys: &Keys, run: &StoredRun) -> Option<RunTable> {
     let name = ObjectName::new(Place::Index, run.id);
-    let write = || -> Result<()> {
+    let write = || -> Result<Option<RunTable>> {
         let footer = Footer::open(keys, ObjectKind::Index, &run.bytes, run.bytes.len() as u64, &name)?;
         let mut pages = Pages::open(keys, footer, &run.bytes, &name)?;
         let counts = pages.counts();
-        let Some(mut file) = cache.begin_table(run.id, counts.into(), counts.table_bytes()) else { return Ok(()) };
+        let Some(mut file) = cache.begin_table(run.id, counts.into(), counts.table_bytes()) else { return Ok(None) };
         pages.open_all(&run.bytes, &mut |page| file.write(page))?;
-        if let Some(written) = file.finish() {
-            pages.table(written.mapping())?;
-            _ = written.publish();
-        }
-        Ok(())
+        let Some(written) = file.finish() else { return Ok(None) };
+        pages.table(written.mapping())?;
+        let mapping = if cache.keeps_table(run.bytes.len() as u64) { written.publish() } else { written.unnamed() };
+        Ok(RunTable::checked_before(RunBytes::Mapped(mapping), counts).ok())
     };
-    let _ = write(); // then the next command fetches it, and says what is wrong
+    write().unwrap_or_default() // an error is told of by the next command, which reads it from the store
 }
 
 /// Reads a run in parts and writes its tables to the cache; `None` where they cannot be written.

@@ -26,6 +26,7 @@ mod added;
 pub mod checkpoint;
 pub mod commit;
 pub mod config;
+mod filter;
 pub mod frames;
 mod kept;
 pub mod keys;

@@ -66,7 +66,11 @@ impl Session {
                 (std::mem::take(&mut stored.unindexed), None)
             }
         };
-        let run = self.shared.put_run(builder).map_err(|error| self.shared.fail(error))?;
+        let put = match interim {
+            Some(_) => self.shared.put_run(builder),
+            None => self.shared.put_lasting_run(builder),
+        };
+        let run = put.map_err(|error| self.shared.fail(error))?;
         self.shared.supersede_interim(interim.map(|packs| (run, packs)));
         Ok(())
     }

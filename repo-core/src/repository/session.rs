@@ -102,13 +102,13 @@ impl Session {
     /// repository, or on its way there in this session.
     #[must_use]
     pub fn claim(&self, kind: BlobKind, id: &BlobId) -> bool {
-        !self.shared.find_known(kind, id) && lock(&self.shared.new_blobs).insert(id)
+        !self.shared.find_known(kind, id) && lock(&self.shared.new_blobs).insert(kind, id)
     }
 
     /// Says that a blob of an earlier snapshot is needed again; whether it is there.
     #[must_use]
     pub fn need(&self, kind: BlobKind, id: &BlobId) -> bool {
-        self.shared.find_known(kind, id) || lock(&self.shared.new_blobs).contains(id)
+        self.shared.find_known(kind, id) || lock(&self.shared.new_blobs).contains(kind, id)
     }
 
     /// A place to gather new blobs in; each thread has its own.

@@ -1,12 +1,12 @@
 //! The book of what a session has stored: packs, and the index runs that name them.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::PoisonError};
 
 use crate::{
     blob::BlobKind,
     error::Result,
     id::PackId,
-    index::{builder::IndexBuilder, cached},
+    index::{builder::IndexBuilder, cached, run::StoredRun},
     limits,
     pack::builder::{FinishedPack, PackBuilder},
     repository::{
@@ -18,7 +18,7 @@ use crate::{
 
 /// Blobs after which the first index run is put while the session goes on, so that a killed run's work is found again and memory is
 /// bounded.
-pub(super) const INDEX_RUN_BLOBS: usize = 1 << 18;
+pub(super) const INDEX_RUN_BLOBS: usize = 1 << 17;
 /// No later run of a session has many more, whatever the session has put before.
 const INDEX_RUN_BLOBS_MAX: usize = limits::INDEX_ENTRIES_MAX / 2;
 
@@ -88,7 +88,7 @@ impl Shared {
             stored.indexed += stored.unindexed.blobs();
             std::mem::take(&mut stored.unindexed)
         };
-        self.put_run(builder)?;
+        self.put_lasting_run(builder)?;
         self.supersede_interim(None);
         Ok(())
     }
@@ -105,15 +105,36 @@ impl Shared {
         }
     }
 
+    /// Puts a run that stays while the session goes on: what it names need not be kept in memory, if its tables can be mapped from a file.
+    pub(super) fn put_lasting_run(&self, builder: IndexBuilder) -> Result<ObjectName> {
+        let run = self.store_run(builder)?;
+        let repository = &self.repository;
+        if let Some(table) = repository.cache().and_then(|cache| cached::keep(cache, repository.keys(), &run)) {
+            let mut new_blobs = lock(&self.new_blobs);
+            // What lies in a condemned pack was forgotten, and the run may name it.
+            if self.distrusted.read().unwrap_or_else(PoisonError::into_inner).is_empty() {
+                new_blobs.leave_to(table);
+            }
+        }
+        Ok(ObjectName::new(Place::Index, run.id))
+    }
+
+    /// Puts the session's last run, or one that is soon to be superseded.
     pub(super) fn put_run(&self, builder: IndexBuilder) -> Result<ObjectName> {
+        let run = self.store_run(builder)?;
+        let repository = &self.repository;
+        if let Some(cache) = repository.cache().filter(|cache| cache.keeps_objects()) {
+            _ = cached::keep(cache, repository.keys(), &run);
+        }
+        Ok(ObjectName::new(Place::Index, run.id))
+    }
+
+    fn store_run(&self, builder: IndexBuilder) -> Result<StoredRun> {
         let run = builder.finish(self.repository.keys(), self.repository.runtime())?;
         let name = ObjectName::new(Place::Index, run.id);
         put_hashed(self.repository.store(), &name, &run.bytes)?;
-        if let Some(cache) = self.repository.cache().filter(|cache| cache.keeps_objects()) {
-            cached::keep(cache, self.repository.keys(), &run);
-        }
         lock(&self.stored).runs.push((name, run.bytes.len() as u64));
-        Ok(name)
+        Ok(run)
     }
 }
 
@@ -124,7 +145,7 @@ mod tests {
     /// Sessions of ten million, a hundred million and a billion blobs, the last one of 70 TB.
     #[test]
     fn a_long_session_leaves_few_runs() {
-        for (blobs, runs_max) in [(10_000_000, 24), (100_000_000, 42), (1_000_000_000, 100)] {
+        for (blobs, runs_max) in [(10_000_000, 30), (100_000_000, 48), (1_000_000_000, 106)] {
             let (mut indexed, mut runs) = (0, 0);
             while indexed < blobs {
                 let next = next_run_blobs(indexed);
