@@ -19,6 +19,7 @@ use std::{
 
 use repo_core::{
     backup::{BackupOptions, Parent, backup},
+    cache::{Cache, Scope},
     crypto::kdf::KdfCost,
     error::StoreError,
     progress::{Cancel, Silent},
@@ -254,7 +255,8 @@ fn run(repository: &Arc<Repository>, source: &dyn Source, what: &str) {
 }
 
 fn main() {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (switches, arguments): (Vec<String>, Vec<String>) =
+        std::env::args().skip(1).partition(|argument| argument.starts_with("--"));
     let number = |position: usize| arguments.get(position).and_then(|argument| argument.parse::<u64>().ok());
     let folder = tempfile::tempdir().expect("a temporary folder");
     let store: Arc<dyn Store> = match (arguments.first().map(String::as_str), arguments.get(1)) {
@@ -268,7 +270,13 @@ fn main() {
         kdf_cost: KdfCost::TEST,
         parameters: Parameters::default(),
     };
-    let repository = Arc::new(Repository::init(store, Arc::new(SystemRuntime), &init).expect("it is new"));
+    let mut repository = Repository::init(store, Arc::new(SystemRuntime), &init).expect("it is new");
+    if switches.is_empty() {
+        let base = folder.path().join("cache");
+        let cache = Cache::new(&base, repository.keys(), Arc::new(SystemRuntime), Scope::LargeTables, 4 << 30);
+        repository.attach_cache(Arc::new(cache));
+    }
+    let repository = Arc::new(repository);
     match arguments.first().map(String::as_str) {
         Some("files") => {
             let source = MadeUp {
