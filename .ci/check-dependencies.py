@@ -20,15 +20,18 @@ COMPARISONS = {
 
 
 def is_banned(name, version, ban):
-    """Whether a `deny` entry of the form `name` or `name@<comparison><version>` covers this crate."""
+    """Whether a `deny` entry of the form `name` or `name@<comparison><version>, …` covers this crate."""
     banned_name, _, requirement = ban.partition("@")
     if name != banned_name:
         return False
     if not requirement:
         return True
-    comparison, wanted = re.fullmatch(r"([<>]?=?)\s*([0-9].*)", requirement).groups()
-    padded = wanted + ".0" * (2 - wanted.count("."))
-    return COMPARISONS[comparison or "="](version_key(version), version_key(padded))
+    for one in requirement.split(","):
+        comparison, wanted = re.fullmatch(r"([<>]?=?)\s*([0-9].*)", one.strip()).groups()
+        padded = wanted + ".0" * (2 - wanted.count("."))
+        if not COMPARISONS[comparison or "="](version_key(version), version_key(padded)):
+            return False
+    return True
 
 
 def problems(rules, locked, used):
@@ -61,6 +64,8 @@ def self_test():
     ]
     assert is_banned("bincode", "3.0.0", "bincode@>=3") and not is_banned("bincode", "2.0.1", "bincode@>=3")
     assert is_banned("aes", "0.9.3", "aes@<0.9.4") and not is_banned("aes", "0.10.0", "aes@<0.9.4")
+    ban = "aes@>=0.9.0, <0.9.4"
+    assert [version for version in ("0.8.4", "0.9.0", "0.9.3", "0.9.4") if is_banned("aes", version, ban)] == ["0.9.0", "0.9.3"]
     assert is_banned("jwalk", "1.0.0", "jwalk") and not is_banned("walk", "1.0.0", "jwalk")
     rules = {"licenses": {"allow": ["MIT"]}, "bans": {"deny": [{"crate": "bad", "reason": "bad"}]}}
     locked = [{"name": "bad", "version": "1.0.0", "source": "git+https://example.org/bad"}]

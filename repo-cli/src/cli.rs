@@ -77,7 +77,8 @@ pub(crate) enum Command {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
-    /// Repository: a folder, or rest:https://HOST/PATH/, s3:HOST/BUCKET/PREFIX, b2:BUCKET:PATH, sftp:USER@HOST:/PATH
+    /// Repository: a folder, or rest:https://HOST/PATH/, s3:HOST/BUCKET/PREFIX, b2:BUCKET:PATH, sftp:USER@HOST:/PATH,
+    /// opendal:SERVICE:ROOT
     #[arg(short, long, global = true, value_name = "REPOSITORY")]
     pub(crate) repo: Option<OsString>,
 
@@ -108,6 +109,10 @@ pub(crate) struct Global {
     /// Setting of the store, as s3.region=eu-central-1; may be given several times
     #[arg(short, long = "option", global = true, value_name = "KEY=VALUE")]
     pub(crate) options: Vec<String>,
+
+    /// Requests at once, whatever store it is
+    #[arg(long, global = true, value_name = "N")]
+    pub(crate) connections: Option<usize>,
 
     /// File of certificates (PEM): whom the store's certificate must come from
     #[arg(long, global = true, value_name = "FILE")]

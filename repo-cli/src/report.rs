@@ -185,6 +185,7 @@ fn code_of(error: &Error) -> Code {
             StoreErrorKind::NoSpace => Code::NoSpace,
             StoreErrorKind::Denied => Code::Denied,
             StoreErrorKind::Refresh => Code::CredentialsExpired,
+            StoreErrorKind::Cancelled => Code::Interrupted,
             StoreErrorKind::OverBudget => Code::OverBudget,
             StoreErrorKind::Damage | StoreErrorKind::NotFound => Code::Damage,
             StoreErrorKind::Retry => Code::Unreachable,
@@ -231,7 +232,7 @@ fn hint_of(error: &Error) -> Option<&'static str> {
 }
 
 /// Kinds of stores on other machines, as their locations begin.
-const REMOTE: [&str; 4] = ["rest:", "s3:", "b2:", "sftp:"];
+const REMOTE: [&str; 5] = ["rest:", "s3:", "b2:", "sftp:", "opendal:"];
 
 fn hint_of_store(error: &StoreError) -> Option<&'static str> {
     let is_remote = REMOTE.iter().any(|scheme| error.location.starts_with(scheme));
@@ -244,7 +245,9 @@ fn hint_of_store(error: &StoreError) -> Option<&'static str> {
         StoreErrorKind::NoSpace => "free some space where the repository is, and run it again",
         StoreErrorKind::Denied if is_remote => "check the user, password or keys, and what they permit",
         StoreErrorKind::Denied => "check that this user may write there, and that the disk is not mounted read-only",
-        StoreErrorKind::Refresh => "renew the credentials and run it again",
+        StoreErrorKind::Refresh => {
+            "renew the credentials and run it again; nothing is left half done, and what was stored is used then"
+        }
         StoreErrorKind::OverBudget => {
             "what was done until then is not lost; run it again with a higher --max-requests or --max-cost"
         }
@@ -261,7 +264,7 @@ fn hint_of_store(error: &StoreError) -> Option<&'static str> {
         StoreErrorKind::Permanent if is_of_bucket(&error.source.to_string()) => {
             "check the name of the bucket; coffer makes none"
         }
-        StoreErrorKind::Exists | StoreErrorKind::Permanent => return None,
+        StoreErrorKind::Cancelled | StoreErrorKind::Exists | StoreErrorKind::Permanent => return None,
     })
 }
 

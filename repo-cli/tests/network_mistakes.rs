@@ -14,6 +14,7 @@ use servers::{
     rest::{How, Kind as RestKind, RestServer},
     s3::{KEY, Kind as S3Kind, S3Server, SECRET},
     sftp::SshServer,
+    webdav::{self, WebdavServer},
 };
 
 /// Every command ends with that code and those words, in one line of error, and shows no secret.
@@ -50,11 +51,18 @@ fn addresses_that_are_none() {
         ("b2:", "b2:BUCKET"),
         ("sftp:host/path", "sftp:USER@HOST:/PATH"),
         ("sftp:me:geheim@host:/path", "password"),
-        ("azure:container", "rclone serve restic"),
+        ("azure:container", "opendal:azblob:CONTAINER"),
+        ("smb:host", "rclone serve restic"),
+        ("opendal:", "opendal:SCHEME:ROOT"),
+        ("opendal:webdav:https://me:geheim@host/x", "do not belong into the address"),
+        ("opendal:nothing:x", "those of webdav"),
+        ("opendal:webdav:x", "endpoint"),
         ("ssh:host:/path", "./ssh:host:/path"),
     ] {
         assert_told(address, &[], 2, &[words, "error: "]);
     }
+    let file = ("OPENDAL_WEBDAV_TOKEN", "geheim");
+    assert_told(&format!("opendal:webdav:http://127.0.0.1:{}/", free_port()), &[file], 20, &["refused"]);
     assert_told("b2:bucket:path", &[], 2, &["B2_ACCOUNT_ID"]);
     assert_told("b2:bucket:path", &[("B2_ACCOUNT_ID", "x")], 2, &["B2_ACCOUNT_KEY"]);
     assert_told("s3:host/bucket", &[("AWS_ACCESS_KEY_ID", "x")], 2, &["AWS_SECRET_ACCESS_KEY"]);
@@ -160,4 +168,47 @@ fn a_server_that_fails() {
     let proxy = Proxy::start(server.port, |_| Fault::Answer(500));
     assert_told(&format!("rest:http://127.0.0.1:{}/repo/", proxy.port), &[], 20, &["500", "busy"]);
     assert!(!server.data("repo").exists() && proxy.counts().0 > 3);
+}
+
+/// WebDAV, with settings from every place they may come from, and secrets from none where others could read them.
+#[test]
+fn webdav() {
+    let server = WebdavServer::start();
+    let sandbox = Sandbox::new();
+    sandbox.write("settings", &format!("# who we are\nusername = {}\npassword = {}\n", webdav::USER, webdav::PASSWORD));
+    sandbox.write("wrong", "usrname=me\n");
+    let run = |arguments: &[&str], settings: &[&str], variables: &[(&str, &str)]| {
+        let mut command = sandbox.coffer(arguments);
+        command.env("COFFER_REPOSITORY", format!("opendal:webdav:{}/repo", server.endpoint()));
+        command.envs(variables.iter().copied()).args(settings.iter().flat_map(|setting| ["-o", setting]));
+        command.assert()
+    };
+    let file = format!("opendal.config-file={}", sandbox.path("settings").display());
+    let by_variables =
+        [("OPENDAL_WEBDAV_USERNAME", webdav::USER), ("COFFER_OPENDAL_WEBDAV_PASSWORD", webdav::PASSWORD)];
+    run(&["init"], &[&file], &[]).success();
+    run(&["backup", "src"], &[], &by_variables).success();
+    run(&["backup", "src", "--connections", "3"], &["opendal.username=me"], &by_variables[1..]).success();
+    run(&["forget", "--keep-last", "1", "--prune"], &[&file], &[]).success();
+    run(&["check", "--read-data"], &[&file], &[]).success();
+    run(&["restore", "latest", "--target", "target"], &[&file], &[]).success();
+    common::assert_same(&sandbox.path("src"), &sandbox.path("target/src"));
+    let output = run(&["doctor"], &[&file], &[]).code(0);
+    assert!(stdout(&output).contains("replac"), "{}", stdout(&output));
+    for (settings, variables, code, words) in [
+        (
+            &["opendal.password=geheim"][..],
+            &by_variables[..],
+            2,
+            &["OPENDAL_WEBDAV_PASSWORD", "opendal.config-file"][..],
+        ),
+        (&["opendal.colour=red"], &by_variables, 2, &["colour", "there are endpoint, "]),
+        (&[&format!("opendal.config-file={}", sandbox.path("wrong").display())], &[], 2, &["usrname", "wrong"]),
+        (&["opendal.config-file=/nonexistent"], &[], 1, &["/nonexistent"]),
+        (&[], &[], 17, &["401", "hint: check the user, password or keys"]),
+    ] {
+        let output = run(&["snapshots"], settings, variables).code(code);
+        let said = stderr(&output);
+        assert!(words.iter().all(|words| said.contains(words)) && !said.contains("geheim"), "{settings:?}: {said}");
+    }
 }

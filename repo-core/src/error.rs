@@ -22,6 +22,8 @@ pub enum StoreErrorKind {
     Denied,
     /// This machine's clock is wrong, so that the store does not believe what was signed with it.
     Clock,
+    /// It was under way when the user ended the operation, and was cut.
+    Cancelled,
     /// It would go beyond what the user allowed: too many requests, or too high costs.
     OverBudget,
     /// Anything else that trying again will not mend.
@@ -70,7 +72,7 @@ impl Damage {
 pub enum Error {
     /// The store failed.
     #[error(transparent)]
-    Store(#[from] StoreError),
+    Store(StoreError),
 
     /// Stored bytes are not what they must be.
     #[error(transparent)]
@@ -202,6 +204,13 @@ pub enum Error {
     /// An earlier failure in the same session; that one was reported.
     #[error("stopped after an earlier failure")]
     Poisoned,
+}
+
+impl From<StoreError> for Error {
+    fn from(error: StoreError) -> Self {
+        // Which request it was that was cut, nobody asks who has ended it.
+        if error.kind == StoreErrorKind::Cancelled { Self::Cancelled } else { Self::Store(error) }
+    }
 }
 
 impl Error {

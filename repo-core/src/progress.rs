@@ -1,8 +1,8 @@
 //! How a long operation tells what it is doing, and how it is told to stop.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
 };
 
 use crate::error::{Error, Result};
@@ -67,18 +67,24 @@ impl Progress for Silent {}
 
 /// A flag that asks an operation to stop at the next safe point. Clones share it.
 #[derive(Clone, Default)]
-pub struct Cancel(Arc<AtomicBool>);
+pub struct Cancel(Arc<OnceLock<Instant>>);
 
 impl Cancel {
     /// Asks to stop.
     pub fn cancel(&self) {
-        self.0.store(true, Ordering::Relaxed);
+        self.0.get_or_init(Instant::now);
     }
 
     /// Whether a stop was asked for.
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.get().is_some()
+    }
+
+    /// How long ago a stop was asked for, if it was.
+    #[must_use]
+    pub fn since(&self) -> Option<Duration> {
+        self.0.get().map(Instant::elapsed)
     }
 
     /// # Errors

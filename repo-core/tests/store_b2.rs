@@ -22,6 +22,7 @@ use repo_core::{
     store::{
         ByteRange, ObjectName, Place, Store,
         b2::{B2Options, B2Store},
+        flow::Flow,
         retry::{RetryPolicy, RetryStore, SystemPace},
         secret::Secret,
         testing::contract::{check_store, object},
@@ -50,7 +51,7 @@ fn options(server: &B2Server, prefix: &str) -> B2Options {
         connections: 0,
         tls: TlsOptions::default(),
         system_proxy: false,
-        throttle: None,
+        flow: Flow::default(),
     }
 }
 
@@ -618,7 +619,8 @@ fn transfers_keep_to_their_limits() {
     let rate = std::num::NonZeroU64::new(1 << 20);
     let pace = Arc::new(SystemPace::new(Cancel::default()));
     let throttle = Some(Arc::new(Throttle::new(rate, rate, pace)));
-    let store = B2Store::new(B2Options { throttle, ..options(&server, "repo") }).unwrap();
+    let store =
+        B2Store::new(B2Options { flow: Flow { throttle, ..Flow::default() }, ..options(&server, "repo") }).unwrap();
     let contents: Vec<Vec<u8>> = (0..3_u8).map(|number| vec![number; 700 << 10]).collect();
     let begin = Instant::now();
     thread::scope(|scope| {

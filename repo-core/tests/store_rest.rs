@@ -21,6 +21,7 @@ use repo_core::{
     progress::Cancel,
     store::{
         ByteRange, ObjectName, Place, Store,
+        flow::Flow,
         rest::{RestOptions, RestStore},
         retry::SystemPace,
         testing::contract::{check_store, check_store_that_shows_parts, object},
@@ -255,8 +256,8 @@ fn transfers_keep_to_their_limits() {
     made(&server);
     let rate = std::num::NonZeroU64::new(1 << 20);
     let pace = Arc::new(SystemPace::new(Cancel::default()));
-    let throttle = Some(Arc::new(Throttle::new(rate, rate, pace)));
-    let store = RestStore::new(RestOptions { url: server.url("repo"), throttle, ..RestOptions::default() }).unwrap();
+    let flow = Flow { throttle: Some(Arc::new(Throttle::new(rate, rate, pace))), ..Flow::default() };
+    let store = RestStore::new(RestOptions { url: server.url("repo"), flow, ..RestOptions::default() }).unwrap();
     let contents: Vec<Vec<u8>> = (0..3_u8).map(|number| vec![number; 700 << 10]).collect();
     let begin = Instant::now();
     std::thread::scope(|scope| {

@@ -11,12 +11,21 @@ use repo_core::{store::secret::Secret, tree::name::escape};
 use crate::report::{Failure, Result};
 
 mod b2;
+mod opendal;
 mod rest;
 mod s3;
 mod sftp;
 
 /// Stores that restic and others know by name and this program does not have.
 const ABSENT: [&str; 7] = ["rclone", "azure", "gs", "swift", "webdav", "smb", "ftp"];
+
+/// Those of them that go by another name.
+const SERVICES: [(&str, &str); 4] = [
+    ("azure", "opendal:azblob:CONTAINER/PREFIX"),
+    ("gs", "opendal:gcs:BUCKET/PREFIX"),
+    ("swift", "opendal:swift:CONTAINER/PREFIX"),
+    ("webdav", "opendal:webdav:https://HOST/PATH"),
+];
 
 /// Where a repository is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,6 +40,8 @@ pub(crate) enum Address {
     B2(B2Address),
     /// In a folder of another machine, reached with ssh.
     Sftp(SftpAddress),
+    /// At another service that `OpenDAL` knows.
+    Opendal(OpendalAddress),
 }
 
 /// A repository on a restic REST server.
@@ -77,6 +88,15 @@ pub(crate) struct SftpAddress {
     pub(crate) path: String,
 }
 
+/// A repository at another service that `OpenDAL` knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OpendalAddress {
+    /// Which service, in small letters.
+    pub(crate) scheme: String,
+    /// Where it is there; with `http[s]://HOST[:PORT]/` before it the service's own address.
+    pub(crate) root: String,
+}
+
 impl Address {
     /// Turns a repository's name into where it is. A plain path, `local:PATH` and `file:PATH` are folders; a folder called `s3:…` is
     /// never meant.
@@ -107,14 +127,18 @@ impl Address {
             "s3" => text().and_then(s3::parse).map(Self::S3),
             "b2" => text().and_then(b2::parse).map(Self::B2),
             "sftp" => text().and_then(sftp::parse).map(Self::Sftp),
+            "opendal" => text().and_then(opendal::parse).map(Self::Opendal),
             "http" | "https" => {
                 return Err(Failure::usage(format!("\"{}\" names no kind of repository that coffer knows", shown()))
                     .hint("a repository on a REST server is written rest:https://HOST/PATH/, one on S3 s3:https://HOST/BUCKET"));
             }
             absent if ABSENT.contains(&absent) => {
-                return Err(Failure::usage(format!("coffer has no {absent} repositories")).hint(
-                    "\"rclone serve restic REMOTE:PATH\" makes a REST server of nearly any storage; name it rest:http://HOST:PORT/",
-                ));
+                let by_rclone = "\"rclone serve restic REMOTE:PATH\" makes a REST server of nearly any storage; name it rest:http://HOST:PORT/";
+                let hint = match SERVICES.iter().find(|(name, _)| *name == absent) {
+                    Some((_, form)) => format!("write {form}, if this build has it; else {by_rclone}"),
+                    None => by_rclone.to_owned(),
+                };
+                return Err(Failure::usage(format!("coffer has no {absent} repositories")).hint(hint));
             }
             _ => {
                 return Err(Failure::usage(format!("\"{}\" names no kind of repository that coffer knows", shown()))
@@ -212,6 +236,7 @@ mod tests {
             ("S3:host/bucket", |address| matches!(address, Address::S3(_))),
             ("b2:bucket:path", |address| matches!(address, Address::B2(_))),
             ("sftp:user@host:/x", |address| matches!(address, Address::Sftp(_))),
+            ("opendal:webdav:https://h/x", |address| matches!(address, Address::Opendal(_))),
         ] {
             assert!(is_kind(&Address::parse(OsStr::new(name)).unwrap()), "{name}");
         }

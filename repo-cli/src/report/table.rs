@@ -37,6 +37,7 @@ fn samples() -> Vec<Error> {
     let stores = [
         Kind::Retry,
         Kind::Refresh,
+        Kind::Cancelled,
         Kind::NotFound,
         Kind::Exists,
         Kind::NoSpace,

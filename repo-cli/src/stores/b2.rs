@@ -1,10 +1,8 @@
 //! Repositories in buckets of Backblaze B2.
 
-use std::sync::Arc;
-
-use repo_core::store::{
-    b2::{B2Options, B2Store},
-    throttle::Throttle,
+use repo_core::{
+    progress::Cancel,
+    store::b2::{B2Options, B2Store},
 };
 
 use super::StoreSettings;
@@ -17,7 +15,7 @@ use crate::{
 const SPELLINGS: [(&str, &str); 3] =
     [("B2_ACCOUNT_ID", "B2_ACCOUNT_KEY"), ("B2_APPLICATION_KEY_ID", "B2_APPLICATION_KEY"), ("B2_KEY_ID", "B2_KEY")];
 
-pub(super) fn open(address: &B2Address, settings: &StoreSettings, throttle: Option<Arc<Throttle>>) -> Result<B2Store> {
+pub(super) fn open(address: &B2Address, settings: &StoreSettings, cancel: &Cancel) -> Result<B2Store> {
     let (key_id, key) = key(settings)?;
     Ok(B2Store::new(B2Options {
         authority: settings.options.get("b2.authority").map(str::to_owned),
@@ -28,7 +26,7 @@ pub(super) fn open(address: &B2Address, settings: &StoreSettings, throttle: Opti
         connections: settings.options.connections("b2.connections")?,
         tls: settings.tls()?,
         system_proxy: true,
-        throttle,
+        flow: settings.flow(cancel),
     })?)
 }
 

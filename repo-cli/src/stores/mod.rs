@@ -1,13 +1,15 @@
 //! From an address to a store: credentials, settings, and what is done when the store does not answer.
 
+#[cfg(feature = "tls")]
+use std::{fs, path::Path};
 use std::{
-    fs,
     num::NonZeroU64,
-    path::{Path, PathBuf},
     sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
+#[cfg(any(feature = "tls", feature = "sftp"))]
+use repo_core::store::flow::Flow;
 use repo_core::{
     progress::Cancel,
     store::{
@@ -15,23 +17,28 @@ use repo_core::{
         local::LocalStore,
         retry::{RetryNotice, RetryPolicy, RetryStore, SystemPace},
         throttle::{Throttle, ThrottledStore},
-        tls::TlsOptions,
     },
 };
+#[cfg(feature = "tls")]
 use zeroize::Zeroizing;
 
+#[cfg(any(feature = "b2", feature = "s3", feature = "services"))]
+use crate::environment::Variable;
 use crate::{
     cli::Global,
-    environment::{Environment, Variable},
+    environment::Environment,
     location::Address,
     metering::Meters,
     output::{Output, locked},
     report::{Failure, Result, plain},
-    settings,
 };
 
 #[cfg(feature = "b2")]
 mod b2;
+#[cfg(feature = "tls")]
+mod certificates;
+#[cfg(feature = "services")]
+mod opendal;
 mod options;
 #[cfg(feature = "rest")]
 mod rest;
@@ -43,6 +50,7 @@ mod sftp;
 use options::Options;
 
 /// Largest file of certificates or credentials.
+#[cfg(feature = "tls")]
 const FILE_BYTES_MAX: u64 = 4 << 20;
 
 /// How long a store is tried that has not answered once.
@@ -55,9 +63,8 @@ const NOTICE_INTERVAL: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub(crate) struct StoreSettings {
     options: Options,
-    cacert: Option<PathBuf>,
-    tls_client_cert: Option<PathBuf>,
-    insecure_tls: bool,
+    #[cfg(feature = "tls")]
+    certificates: certificates::Certificates,
     upload_kib: Option<NonZeroU64>,
     download_kib: Option<NonZeroU64>,
     environment: Environment,
@@ -65,14 +72,10 @@ pub(crate) struct StoreSettings {
 
 impl StoreSettings {
     pub(crate) fn resolve(global: &Global, environment: &Environment) -> Result<Self> {
-        let file = |flag: &Option<PathBuf>, name| {
-            flag.clone().or_else(|| environment.get(name).map(|variable| PathBuf::from(variable.value)))
-        };
         Ok(Self {
-            options: Options::parse(&global.options)?,
-            cacert: file(&global.cacert, "CACERT"),
-            tls_client_cert: file(&global.tls_client_cert, "TLS_CLIENT_CERT"),
-            insecure_tls: global.insecure_tls || settings::switch(environment, "INSECURE_TLS")?,
+            options: Options::parse(&global.options, global.connections)?,
+            #[cfg(feature = "tls")]
+            certificates: certificates::Certificates::resolve(global, environment)?,
             upload_kib: global.limit_upload.and_then(NonZeroU64::new),
             download_kib: global.limit_download.and_then(NonZeroU64::new),
             environment: environment.clone(),
@@ -87,32 +90,27 @@ impl StoreSettings {
         (upload.is_some() || download.is_some()).then(|| Arc::new(Throttle::new(upload, download, pace)))
     }
 
-    /// Certificates.
-    #[allow(dead_code, reason = "which stores need it depends on the features")]
-    fn tls(&self) -> Result<TlsOptions> {
-        let authorities_pem = self.cacert.as_deref().map(|path| read("the certificates", path)).transpose()?;
-        let client_pem = self.tls_client_cert.as_deref().map(|path| read("our certificate", path)).transpose()?;
-        Ok(TlsOptions {
-            authorities_pem: authorities_pem.map(|pem| pem.to_vec()),
-            client_pem,
-            insecure: self.insecure_tls,
-        })
+    /// The same, and the end.
+    #[cfg(any(feature = "tls", feature = "sftp"))]
+    fn flow(&self, cancel: &Cancel) -> Flow {
+        Flow { throttle: self.throttle(cancel), cancel: cancel.clone() }
     }
 
     /// A variable that many programs know by this name; ours, `COFFER_…`, counts before it.
-    #[allow(dead_code, reason = "which stores need it depends on the features")]
+    #[cfg(any(feature = "b2", feature = "s3", feature = "services"))]
     fn variable(&self, name: &str) -> Option<Variable> {
         self.environment.exact(&format!("COFFER_{name}")).or_else(|| self.environment.exact(name))
     }
 
     /// The same as text.
-    #[allow(dead_code, reason = "which stores need it depends on the features")]
+    #[cfg(any(feature = "b2", feature = "s3", feature = "services"))]
     fn text(&self, name: &str) -> Result<Option<String>> {
         self.variable(name).map(|variable| variable.text().map(str::to_owned)).transpose()
     }
 }
 
 /// Reads a file that is not large.
+#[cfg(feature = "tls")]
 fn read(what: &str, path: &Path) -> Result<Zeroizing<Vec<u8>>> {
     let failed = |error: &std::io::Error| Failure::io(&format!("read {what} from"), path.display(), error);
     if fs::metadata(path).map_err(|error| failed(&error))?.len() > FILE_BYTES_MAX {
@@ -129,30 +127,11 @@ pub(crate) fn open(
     output: &Arc<Output>,
     cancel: &Cancel,
 ) -> Result<Arc<dyn Store>> {
-    let throttle = settings.throttle(cancel);
-    let store: Box<dyn Store> = match address {
-        Address::Local(path) => {
-            let store = slowed(LocalStore::new(path), throttle);
-            return Ok(meters.watch(store, false, &settings.environment)?);
-        }
-        #[cfg(feature = "rest")]
-        Address::Rest(address) => Box::new(rest::open(address, settings, throttle)?),
-        #[cfg(not(feature = "rest"))]
-        Address::Rest(_) => return Err(left_out("rest")),
-        #[cfg(feature = "s3")]
-        Address::S3(address) => slowed(s3::open(address, settings)?, throttle),
-        #[cfg(not(feature = "s3"))]
-        Address::S3(_) => return Err(left_out("s3")),
-        #[cfg(feature = "b2")]
-        Address::B2(address) => Box::new(b2::open(address, settings, throttle)?),
-        #[cfg(not(feature = "b2"))]
-        Address::B2(_) => return Err(left_out("b2")),
-        #[cfg(feature = "sftp")]
-        Address::Sftp(address) => slowed(sftp::open(address, settings)?, throttle),
-        #[cfg(not(feature = "sftp"))]
-        Address::Sftp(_) => return Err(left_out("sftp")),
-    };
-    let store = meters.watch(store, true, &settings.environment)?;
+    let is_remote = !matches!(address, Address::Local(_));
+    let store = meters.watch(unwatched(address, settings, cancel)?, is_remote, &settings.environment)?;
+    if !is_remote {
+        return Ok(store);
+    }
     let policy = RetryPolicy { first_contact: FIRST_CONTACT, ..RetryPolicy::default() };
     let (output, last) = (Arc::clone(output), Mutex::new(None::<Instant>));
     let notify = move |notice: &RetryNotice<'_>| {
@@ -163,6 +142,36 @@ pub(crate) fn open(
         }
     };
     Ok(Arc::new(RetryStore::new(store, policy, cancel.clone(), notify)))
+}
+
+/// The store itself.
+fn unwatched(address: &Address, settings: &StoreSettings, cancel: &Cancel) -> Result<Box<dyn Store>> {
+    Ok(match address {
+        Address::Local(path) => slowed(
+            LocalStore::new(path).with_connections(settings.options.all_connections()),
+            settings.throttle(cancel),
+        ),
+        #[cfg(feature = "rest")]
+        Address::Rest(address) => Box::new(rest::open(address, settings, cancel)?),
+        #[cfg(not(feature = "rest"))]
+        Address::Rest(_) => return Err(left_out("rest")),
+        #[cfg(feature = "s3")]
+        Address::S3(address) => Box::new(s3::open(address, settings, cancel)?),
+        #[cfg(not(feature = "s3"))]
+        Address::S3(_) => return Err(left_out("s3")),
+        #[cfg(feature = "b2")]
+        Address::B2(address) => Box::new(b2::open(address, settings, cancel)?),
+        #[cfg(not(feature = "b2"))]
+        Address::B2(_) => return Err(left_out("b2")),
+        #[cfg(feature = "sftp")]
+        Address::Sftp(address) => Box::new(sftp::open(address, settings, cancel)?),
+        #[cfg(not(feature = "sftp"))]
+        Address::Sftp(_) => return Err(left_out("sftp")),
+        #[cfg(feature = "services")]
+        Address::Opendal(address) => opendal::open(address, settings, cancel)?,
+        #[cfg(not(feature = "services"))]
+        Address::Opendal(_) => return Err(left_out("opendal")),
+    })
 }
 
 /// A store that keeps to a rate, object by object.
@@ -186,7 +195,7 @@ fn trouble(notice: &RetryNotice<'_>) -> String {
 }
 
 /// A kind of store that this build has not.
-#[allow(dead_code, reason = "a build with all kinds needs it not")]
+#[cfg(not(all(feature = "b2", feature = "rest", feature = "s3", feature = "services", feature = "sftp")))]
 fn left_out(kind: &str) -> Failure {
     Failure::new(format!("this build of coffer has no {kind} repositories"))
 }

@@ -1,21 +1,17 @@
 //! Repositories on restic REST servers.
 
-use std::sync::Arc;
-
-use repo_core::store::{
-    rest::{RestOptions, RestStore},
-    secret::Secret,
-    throttle::Throttle,
+use repo_core::{
+    progress::Cancel,
+    store::{
+        rest::{RestOptions, RestStore},
+        secret::Secret,
+    },
 };
 
 use super::StoreSettings;
 use crate::{location::RestAddress, report::Result};
 
-pub(super) fn open(
-    address: &RestAddress,
-    settings: &StoreSettings,
-    throttle: Option<Arc<Throttle>>,
-) -> Result<RestStore> {
+pub(super) fn open(address: &RestAddress, settings: &StoreSettings, cancel: &Cancel) -> Result<RestStore> {
     let text = |name| settings.environment.get(name).map(|variable| variable.text().map(str::to_owned)).transpose();
     let user = match &address.user {
         Some(user) => Some(user.clone()),
@@ -31,7 +27,7 @@ pub(super) fn open(
         connections: settings.options.connections("rest.connections")?,
         tls: settings.tls()?,
         system_proxy: true,
-        throttle,
+        flow: settings.flow(cancel),
     };
     Ok(RestStore::new(options)?)
 }

@@ -1,13 +1,17 @@
 //! Repositories in buckets of S3 services.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use repo_core::store::{
-    opendal::{
-        BucketStore,
-        s3::{S3Credentials, S3Options},
+use repo_core::{
+    error::Error,
+    progress::Cancel,
+    store::{
+        opendal::{
+            BucketStore,
+            s3::{CredentialSource, S3Credentials, S3Options},
+        },
+        secret::Secret,
     },
-    secret::Secret,
 };
 
 use super::{StoreSettings, read};
@@ -19,7 +23,7 @@ use crate::{
 /// Region that services take which have none.
 const DEFAULT_REGION: &str = "us-east-1";
 
-pub(super) fn open(address: &S3Address, settings: &StoreSettings) -> Result<BucketStore> {
+pub(super) fn open(address: &S3Address, settings: &StoreSettings, cancel: &Cancel) -> Result<BucketStore> {
     let options = &settings.options;
     let host = address.endpoint.as_deref().map(host_of);
     let is_amazon = host.is_none_or(|host| host.ends_with(".amazonaws.com") || host.ends_with(".amazonaws.com.cn"));
@@ -55,13 +59,23 @@ pub(super) fn open(address: &S3Address, settings: &StoreSettings) -> Result<Buck
         connections: options.connections("s3.connections")?,
         credentials: credentials(settings)?,
         tls: settings.tls()?,
+        flow: settings.flow(cancel),
     })?)
 }
 
-/// Keys of variables, else of a file, else whoever the machine is.
+/// Keys of the file that was named, else of variables, else of the user's file, else whoever the machine is.
 fn credentials(settings: &StoreSettings) -> Result<S3Credentials> {
     if settings.options.switch("s3.unsafe-anonymous-auth")? {
         return Ok(S3Credentials::Nobody);
+    }
+    let profile = settings.text("AWS_PROFILE")?;
+    let of_file = |path: PathBuf| {
+        let profile = profile.clone().unwrap_or_else(|| "default".to_owned());
+        let ask = move || keys_of_file(&path, &profile).map_err(|failure| Error::Invalid(failure.message()));
+        S3Credentials::Asked(CredentialSource::new(ask))
+    };
+    if let Some(path) = settings.options.get("s3.credentials-file") {
+        return Ok(of_file(path.into()));
     }
     let session_token = settings.text("AWS_SESSION_TOKEN")?.map(Secret::from);
     match (settings.text("AWS_ACCESS_KEY_ID")?, settings.text("AWS_SECRET_ACCESS_KEY")?) {
@@ -72,16 +86,17 @@ fn credentials(settings: &StoreSettings) -> Result<S3Credentials> {
         (None, Some(_)) => return Err(Failure::usage("AWS_SECRET_ACCESS_KEY is given, and no AWS_ACCESS_KEY_ID")),
         (None, None) => {}
     }
-    let profile = settings.text("AWS_PROFILE")?;
-    let file = settings.variable("AWS_SHARED_CREDENTIALS_FILE").map(|variable| variable.value);
-    if let Some(file) = file {
-        let path = Path::new(&file);
-        let text = read("the keys", path)?;
-        let name = profile.as_deref().unwrap_or("default");
-        return of_profile(&String::from_utf8_lossy(&text), name)
-            .ok_or_else(|| Failure::usage(format!("{} has no keys for the profile \"{name}\"", path.display())));
+    if let Some(file) = settings.variable("AWS_SHARED_CREDENTIALS_FILE") {
+        return Ok(of_file(file.value.into()));
     }
     Ok(profile.map_or(S3Credentials::OfMachine, S3Credentials::Profile))
+}
+
+/// The keys that a file has now; programs that get new ones write them there.
+fn keys_of_file(path: &Path, profile: &str) -> Result<S3Credentials> {
+    let text = read("the keys", path)?;
+    of_profile(&String::from_utf8_lossy(&text), profile)
+        .ok_or_else(|| Failure::usage(format!("{} has no keys for the profile \"{profile}\"", path.display())))
 }
 
 /// The keys of a profile in a file of such: `[NAME]`, and below it `aws_access_key_id = …` and its like.

@@ -8,7 +8,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use repo_core::store::sftp::{Carrier, Pipe, SftpStore};
+use repo_core::{
+    progress::Cancel,
+    store::sftp::{Carrier, Pipe, SftpStore},
+};
 
 use super::StoreSettings;
 use crate::{
@@ -27,7 +30,7 @@ const FAREWELL: Duration = Duration::from_secs(5);
 /// the same, so that it can ask for a password.
 const DEAF: &str = "trap '' INT; exec \"$@\"";
 
-pub(super) fn open(address: &SftpAddress, settings: &StoreSettings) -> Result<SftpStore> {
+pub(super) fn open(address: &SftpAddress, settings: &StoreSettings, cancel: &Cancel) -> Result<SftpStore> {
     let options = &settings.options;
     let words = match options.get("sftp.command") {
         Some(_) if options.get("sftp.args").is_some() => {
@@ -52,7 +55,8 @@ pub(super) fn open(address: &SftpAddress, settings: &StoreSettings) -> Result<Sf
     };
     let connections = options.connections("sftp.connections")?;
     let root = if address.path.starts_with('/') { address.path.clone() } else { format!("./{}", address.path) };
-    Ok(SftpStore::new(&root, location, connections, Box::new(move || connect(&words))))
+    let store = SftpStore::new(&root, location, connections, Box::new(move || connect(&words)));
+    Ok(store.with_flow(settings.flow(cancel)))
 }
 
 /// `ssh` to the server of files. A connection over which nothing comes any more ends after a minute.

@@ -123,7 +123,10 @@ impl Doctor<'_> {
 fn answer<T>(result: Result<T, StoreError>) -> Result<Result<T, StoreError>> {
     match result {
         Err(error)
-            if matches!(error.kind, StoreErrorKind::Retry | StoreErrorKind::Refresh | StoreErrorKind::NoSpace) =>
+            if matches!(
+                error.kind,
+                StoreErrorKind::Retry | StoreErrorKind::Refresh | StoreErrorKind::Cancelled | StoreErrorKind::NoSpace
+            ) =>
         {
             Err(Error::from(error))
         }

@@ -115,7 +115,10 @@ fn is_hopeless(outcomes: &[(usize, Outcome)]) -> bool {
     let is_general = |outcome: &Outcome| match outcome {
         Outcome::Forgotten => false,
         Outcome::LeftBehind(error) | Outcome::Failed(error) => {
-            matches!(error.store_kind(), Some(StoreErrorKind::Retry | StoreErrorKind::Refresh))
+            matches!(
+                error.store_kind(),
+                Some(StoreErrorKind::Retry | StoreErrorKind::Refresh | StoreErrorKind::Cancelled)
+            )
         }
     };
     let all_failed = outcomes.iter().all(|(_, outcome)| matches!(outcome, Outcome::Failed(_)));

@@ -133,8 +133,10 @@ impl<'a, S: Sink> Context<'a, S> {
 
     /// Whether a failure to read from the repository would come again with everything else.
     pub(super) fn give_up_on(&self, error: Error) -> Result<(), Error> {
-        let everything = matches!(error.store_kind(), Some(StoreErrorKind::Retry | StoreErrorKind::Refresh))
-            || matches!(error, Error::Cancelled | Error::Poisoned);
+        let everything = matches!(
+            error.store_kind(),
+            Some(StoreErrorKind::Retry | StoreErrorKind::Refresh | StoreErrorKind::Cancelled)
+        ) || matches!(error, Error::Cancelled | Error::Poisoned);
         if everything {
             self.fail(error);
             return Ok(());

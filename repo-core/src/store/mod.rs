@@ -14,6 +14,8 @@ use crate::{
 pub mod b2;
 pub mod budget;
 pub mod count;
+#[cfg(any(feature = "tls", feature = "sftp"))]
+pub mod flow;
 #[cfg(feature = "http")]
 mod http;
 pub mod local;

@@ -24,6 +24,18 @@ const LARGEST_BYTES: u64 = 4 << 30;
 /// Longest excerpt of an answer in a message, in characters.
 const EXCERPT_CHARS: usize = 200;
 
+/// How the name begins of a file that is being written; no object's does.
+pub(super) const TEMPORARY: &str = ".tmp-";
+
+/// Age, by the server's own clock, at which such a file is held to be left behind by a writer that was killed. One that slept longer finds its
+/// file gone and writes the object again.
+const LEFT_BEHIND_SECONDS: i64 = 3 * 24 * 60 * 60;
+
+/// Whether a file that is being written, last at one time, is left behind at another; both in seconds by the server's clock.
+pub(super) const fn is_left_behind(written: i64, now: i64) -> bool {
+    now.saturating_sub(written) > LEFT_BEHIND_SECONDS
+}
+
 /// How long a whole request may take that moves so many bytes.
 pub(super) fn deadline(size_bytes: u64) -> Duration {
     Duration::from_mins(5) + Duration::from_secs(size_bytes.min(LARGEST_BYTES) / SLOWEST_BYTES_PER_SECOND)

@@ -31,15 +31,18 @@ impl Bucket {
         Duration::from_nanos(u64::try_from(nanoseconds).unwrap_or(u64::MAX))
     }
 
-    fn pass(&self, bytes: u64, pace: &dyn Pace) {
+    /// Gives away the next time slot; how long it is until it begins.
+    fn reserve(&self, bytes: u64, pace: &dyn Pace) -> Duration {
         let now = pace.now();
-        let begin = {
-            let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
-            let begin = now.max(*free);
-            *free = begin.saturating_add(self.time_of(bytes));
-            begin
-        };
-        if let Some(pause) = begin.checked_sub(now).filter(|pause| !pause.is_zero()) {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let begin = now.max(*free);
+        *free = begin.saturating_add(self.time_of(bytes));
+        begin.saturating_sub(now)
+    }
+
+    fn pass(&self, bytes: u64, pace: &dyn Pace) {
+        let pause = self.reserve(bytes, pace);
+        if !pause.is_zero() {
             pace.sleep(pause);
         }
     }
@@ -77,6 +80,23 @@ impl Throttle {
         if let Some(bucket) = &self.fetched {
             bucket.pass(bytes, &*self.pace);
         }
+    }
+
+    /// Like [`Self::send`], for those who wait in their own way: for how long.
+    #[must_use]
+    pub fn send_pause(&self, bytes: u64) -> Duration {
+        self.sent.as_ref().map_or(Duration::ZERO, |bucket| bucket.reserve(bytes, &*self.pace))
+    }
+
+    /// Like [`Self::fetch`], for those who wait in their own way: for how long.
+    #[must_use]
+    pub fn fetch_pause(&self, bytes: u64) -> Duration {
+        self.fetched.as_ref().map_or(Duration::ZERO, |bucket| bucket.reserve(bytes, &*self.pace))
+    }
+
+    /// Whether there is a limit for what is sent, and for what is fetched.
+    pub(super) const fn has_limits(&self) -> (bool, bool) {
+        (self.sent.is_some(), self.fetched.is_some())
     }
 
     /// How long a transfer may take only because of the limits, when so many others share them.

@@ -6,7 +6,7 @@
 //!
 //! A token that has expired is renewed once for all threads, and the request repeated. Nothing else is: [`super::retry`] does that.
 
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use self::{
     account::{Account, Right},
@@ -14,10 +14,10 @@ use self::{
 };
 use super::{
     Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
+    flow::Flow,
     http::{Client, ClientOptions, read::Source},
     remote::Failure,
     secret::Secret,
-    throttle::Throttle,
     tls::TlsOptions,
 };
 use crate::error::{Error, StoreError};
@@ -51,8 +51,8 @@ pub struct B2Options {
     pub tls: TlsOptions,
     /// Whether the proxy is used that the variables of the process name.
     pub system_proxy: bool,
-    /// Limits of transfer, if there are any.
-    pub throttle: Option<Arc<Throttle>>,
+    /// Limits of transfer, and the end.
+    pub flow: Flow,
 }
 
 /// A repository in a bucket of B2.
@@ -73,9 +73,9 @@ impl B2Store {
     /// # Errors
     /// [`Error::Invalid`] when what was given cannot be.
     pub fn new(options: B2Options) -> Result<Self, Error> {
-        let B2Options { authority, key_id, key, bucket, prefix, connections, tls, system_proxy, throttle } = options;
+        let B2Options { authority, key_id, key, bucket, prefix, connections, tls, system_proxy, flow } = options;
         let connections = if connections == 0 { CONNECTIONS } else { connections };
-        let client = Client::new(ClientOptions { socket: None, tls, system_proxy, connections, throttle })?;
+        let client = Client::new(ClientOptions { socket: None, tls, system_proxy, connections, flow })?;
         let prefix = prefix.trim_matches('/');
         let root = if prefix.is_empty() { String::new() } else { format!("{prefix}/") };
         let location = format!("b2:{bucket}:{prefix}").trim_end_matches(':').to_owned();
@@ -118,6 +118,7 @@ impl B2Store {
     }
 
     fn error(&self, operation: &'static str, object: impl fmt::Display, failure: Failure) -> StoreError {
+        let failure = self.client.told(failure);
         let (kind, source) = (failure.kind, failure.source);
         StoreError { kind, operation, object: object.to_string(), location: self.location(), source }
     }

@@ -3,9 +3,10 @@
 use std::{
     fmt,
     io::{self, Read, Write},
+    net::Shutdown,
     os::unix::net::UnixStream,
     path::PathBuf,
-    sync::{Arc, OnceLock},
+    sync::{Arc, OnceLock, Weak},
     time::Duration,
 };
 
@@ -19,7 +20,7 @@ use ureq::{
         resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver},
         transport::{
             Buffers, ConnectProxyConnector, ConnectionDetails, Connector, Either, LazyBuffers, NextTimeout,
-            TcpConnector, Transport, TransportAdapter,
+            ShutdownHandle, TcpConnector, Transport, TransportAdapter,
         },
     },
 };
@@ -47,7 +48,7 @@ pub(in crate::store) fn authorization(user: &str, password: &Secret) -> Secret {
 }
 
 /// What sends requests.
-pub(super) fn agent(options: ClientOptions) -> Result<Agent, Error> {
+pub(super) fn agent(options: &ClientOptions) -> Result<Agent, Error> {
     let connections = options.connections;
     let config = Agent::config_builder()
         .http_status_as_error(false)
@@ -64,8 +65,8 @@ pub(super) fn agent(options: ClientOptions) -> Result<Agent, Error> {
         .input_buffer_size(BUFFER_BYTES)
         .output_buffer_size(BUFFER_BYTES)
         .build();
-    let throttled = ThrottledConnector(options.throttle);
-    if let Some(path) = options.socket {
+    let throttled = ThrottledConnector(options.flow.throttle.clone());
+    if let Some(path) = options.socket.clone() {
         return Ok(Agent::with_parts(config, SocketConnector { path }.chain(throttled), NoResolver));
     }
     // The system's certificates are read with the first connection, and only if one is to be encrypted; a mistake in what was given is
@@ -75,7 +76,7 @@ pub(super) fn agent(options: ClientOptions) -> Result<Agent, Error> {
         let _ = ready.set(Ok(client_config(&options.tls)?));
     }
     let chain = ().chain(ConnectProxyConnector::default()).chain(TcpConnector::default());
-    let chain = chain.chain(TlsConnector(ready, options.tls)).chain(throttled);
+    let chain = chain.chain(TlsConnector(ready, options.tls.clone())).chain(throttled);
     Ok(Agent::with_parts(config, chain, DefaultResolver::default()))
 }
 
@@ -201,16 +202,28 @@ impl Connector for SocketConnector {
     type Out = SocketTransport;
 
     fn connect(&self, details: &ConnectionDetails<'_>, _: Option<()>) -> Result<Option<SocketTransport>, HttpError> {
-        let stream = UnixStream::connect(&self.path)?;
+        let stream = Arc::new(Line(UnixStream::connect(&self.path)?));
+        let handle: Weak<dyn ShutdownHandle> = Arc::<Line>::downgrade(&stream);
+        (details.register_shutdown)(handle)?;
         let buffers = LazyBuffers::new(details.config.input_buffer_size(), details.config.output_buffer_size());
         Ok(Some(SocketTransport { stream, buffers }))
+    }
+}
+
+/// A socket that can be closed below those who wait for it.
+#[derive(Debug)]
+struct Line(UnixStream);
+
+impl ShutdownHandle for Line {
+    fn shutdown(&self) {
+        let _ = self.0.shutdown(Shutdown::Both); // it may be closed already
     }
 }
 
 /// A connection to a socket of this machine.
 #[derive(Debug)]
 struct SocketTransport {
-    stream: UnixStream,
+    stream: Arc<Line>,
     buffers: LazyBuffers,
 }
 
@@ -221,16 +234,16 @@ impl Transport for SocketTransport {
 
     fn transmit_output(&mut self, amount: usize, timeout: NextTimeout) -> Result<(), HttpError> {
         let timeout = timeout.for_write();
-        self.stream.set_write_timeout(timeout.not_zero().map(|time| *time))?;
+        self.stream.0.set_write_timeout(timeout.not_zero().map(|time| *time))?;
         let output = self.buffers.output().get(..amount).unwrap_or_default();
-        self.stream.write_all(output).map_err(|error| timed(error, timeout))
+        (&self.stream.0).write_all(output).map_err(|error| timed(error, timeout))
     }
 
     fn await_input(&mut self, timeout: NextTimeout) -> Result<bool, HttpError> {
         let timeout = timeout.for_read();
-        self.stream.set_read_timeout(timeout.not_zero().map(|time| *time))?;
+        self.stream.0.set_read_timeout(timeout.not_zero().map(|time| *time))?;
         let read = loop {
-            match self.stream.read(self.buffers.input_append_buf()) {
+            match (&self.stream.0).read(self.buffers.input_append_buf()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 read => break read.map_err(|error| timed(error, timeout))?,
             }
@@ -241,10 +254,10 @@ impl Transport for SocketTransport {
 
     fn is_open(&mut self) -> bool {
         // Nothing is due: bytes, or an end, mean that the other end has done with it.
-        let mut probe = || {
-            self.stream.set_nonblocking(true)?;
-            let read = self.stream.read(&mut [0]);
-            self.stream.set_nonblocking(false)?;
+        let probe = || {
+            self.stream.0.set_nonblocking(true)?;
+            let read = (&self.stream.0).read(&mut [0]);
+            self.stream.0.set_nonblocking(false)?;
             read
         };
         matches!(probe(), Err(error) if error.kind() == io::ErrorKind::WouldBlock)

@@ -2,22 +2,24 @@
 //!
 //! No request is repeated here; [`super::retry`] does that.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, time::Duration};
 
 use ureq::{
-    Agent, Body,
+    Body,
     http::{Response, request::Builder},
 };
 
+use self::end::Agents;
 use super::{
+    flow::Flow,
     remote::{self, Failure},
-    throttle::Throttle,
     tls::TlsOptions,
 };
 use crate::error::Error;
 
 pub(super) mod answer;
 pub(super) mod connect;
+mod end;
 pub(super) mod read;
 mod throttled;
 
@@ -31,8 +33,8 @@ pub(super) struct ClientOptions {
     pub(super) system_proxy: bool,
     /// Requests in flight at once.
     pub(super) connections: usize,
-    /// Limits of transfer, if there are any.
-    pub(super) throttle: Option<Arc<Throttle>>,
+    /// Limits of transfer, and the end.
+    pub(super) flow: Flow,
 }
 
 /// What a request needs besides its head.
@@ -48,9 +50,9 @@ pub(super) struct Call<'a> {
 
 /// Sends requests, each with a deadline by its size and a bound to every silence.
 pub(super) struct Client {
-    agent: Agent,
+    agents: Agents,
     connections: usize,
-    throttle: Option<Arc<Throttle>>,
+    flow: Flow,
 }
 
 impl Client {
@@ -59,27 +61,37 @@ impl Client {
     /// # Errors
     /// [`Error::Invalid`] when a certificate is not one.
     pub(super) fn new(options: ClientOptions) -> Result<Self, Error> {
-        let (connections, throttle) = (options.connections, options.throttle.clone());
-        Ok(Self { agent: connect::agent(options)?, connections, throttle })
+        let (connections, flow) = (options.connections, options.flow.clone());
+        let agents = Agents::new(connect::agent(&options)?, connect::agent(&options)?, flow.clone())?;
+        Ok(Self { agents, connections, flow })
     }
 
     /// Sends one request. An answer of any status is an answer.
     pub(super) fn send(&self, request: Builder, call: Call<'_>) -> Result<Response<Body>, Failure> {
         let sent_bytes = call.body.map_or(0, |body| body.len() as u64);
         let silence = remote::answer_silence(sent_bytes).max(call.silence);
-        let throttled =
-            self.throttle.as_ref().map(|throttle| throttle.longest(sent_bytes, call.wanted_bytes, self.connections));
+        let throttled = self
+            .flow
+            .throttle
+            .as_ref()
+            .map(|throttle| throttle.longest(sent_bytes, call.wanted_bytes, self.connections));
         let whole = remote::deadline(sent_bytes.saturating_add(call.wanted_bytes)).max(silence + remote::CONNECT);
         let whole = whole.saturating_add(throttled.unwrap_or_default());
+        let agent = self.agents.now();
         macro_rules! run {
             ($body:expr) => {{
                 let request = request.body($body).map_err(|error| Failure::permanent(error.to_string()))?;
-                let configured = self.agent.configure_request(request);
+                let configured = agent.configure_request(request);
                 let configured = configured.timeout_global(Some(whole)).timeout_per_read(Some(silence));
-                self.agent.run(configured.build())
+                agent.run(configured.build())
             }};
         }
         let answered = if let Some(body) = call.body { run!(body) } else { run!(()) };
         answered.map_err(connect::failure)
+    }
+
+    /// What is told of a failure: what the end of the operation has cut fails like a lost connection.
+    pub(super) fn told(&self, failed: Failure) -> Failure {
+        self.flow.told(failed)
     }
 }

@@ -44,6 +44,7 @@ pub struct LocalStore {
     durable_folders: Mutex<BTreeSet<u8>>,
     /// Folders in which this store has looked for what crashed writers left.
     swept_folders: Mutex<BTreeSet<PathBuf>>,
+    connections: usize,
 }
 
 impl LocalStore {
@@ -61,7 +62,14 @@ impl LocalStore {
             temporary_names: TemporaryNames::new(),
             durable_folders: Mutex::default(),
             swept_folders: Mutex::default(),
+            connections: CONNECTIONS,
         }
+    }
+
+    /// The same with another number of requests at once, unless it is 0.
+    #[must_use]
+    pub fn with_connections(self, connections: usize) -> Self {
+        Self { connections: if connections == 0 { CONNECTIONS } else { connections }, ..self }
     }
 
     fn place_path(&self, place: Place) -> PathBuf {
@@ -182,7 +190,7 @@ impl Store for LocalStore {
     }
 
     fn abilities(&self) -> Abilities {
-        Abilities { exclusive_put: true, connections: CONNECTIONS, visibility_delay_ms: 0 }
+        Abilities { exclusive_put: true, connections: self.connections, visibility_delay_ms: 0 }
     }
 
     fn location(&self) -> String {

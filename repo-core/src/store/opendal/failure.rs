@@ -13,8 +13,10 @@ use crate::{
 };
 
 /// Codes in answers, and what can be done; others are sorted by their HTTP status.
-const CODES: [(&str, StoreErrorKind); 26] = [
+const CODES: [(&str, StoreErrorKind); 28] = [
     ("ExpiredToken", StoreErrorKind::Refresh),
+    ("ExpiredTokenException", StoreErrorKind::Refresh),
+    ("RequestExpired", StoreErrorKind::Refresh),
     ("TokenRefreshRequired", StoreErrorKind::Refresh),
     ("AccessDenied", StoreErrorKind::Denied),
     ("AllAccessDisabled", StoreErrorKind::Denied),
@@ -64,7 +66,10 @@ pub(super) fn failure(error: &Error) -> Failure {
         (Some(code), false) => format!("the store answered {code}: {message}"),
         (Some(code), true) => format!("the store answered {code}"),
         (None, false) => message,
-        (None, true) => format!("the store answered: {}", words(error.kind())),
+        (None, true) => match (error.kind(), status(error)) {
+            (ErrorKind::Unexpected, Some(status)) => format!("the store answered with status {status}"),
+            (kind, _) => format!("the store answered: {}", words(kind)),
+        },
     };
     match code {
         Some("RequestTimeTooSkewed") => text.push_str("; this machine's clock is wrong"),
@@ -80,7 +85,18 @@ pub(super) fn knows_no_conditions(failed: &Failure) -> bool {
     failed.kind == StoreErrorKind::Permanent && (text.contains("NotImplemented") || text.contains("not implemented"))
 }
 
+/// Whether a refusal is of the credentials themselves, and not of what they may do.
+pub(super) fn names_the_credentials(failed: &Failure) -> bool {
+    let text = failed.source.to_string();
+    ["InvalidAccessKeyId", "InvalidToken", "UnrecognizedClientException"].iter().any(|code| text.contains(code))
+}
+
 fn kind_of(error: &Error) -> StoreErrorKind {
+    match (error.kind(), status(error)) {
+        (ErrorKind::Unexpected, Some(401)) => return StoreErrorKind::Denied,
+        (ErrorKind::Unexpected, Some(413 | 507)) => return StoreErrorKind::NoSpace,
+        _ => {}
+    }
     match error.kind() {
         ErrorKind::NotFound => StoreErrorKind::NotFound,
         ErrorKind::PermissionDenied => StoreErrorKind::Denied,
@@ -90,6 +106,13 @@ fn kind_of(error: &Error) -> StoreErrorKind {
         _ if error.is_temporary() => StoreErrorKind::Retry,
         _ => StoreErrorKind::Permanent,
     }
+}
+
+/// The status of the answer, which is in the context of an error and nowhere else.
+fn status(error: &Error) -> Option<u16> {
+    let text = format!("{error:?}");
+    let rest = &text[text.find("Parts { status: ")? + "Parts { status: ".len()..];
+    rest.get(..3)?.parse().ok()
 }
 
 const fn words(kind: ErrorKind) -> &'static str {

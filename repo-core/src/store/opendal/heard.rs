@@ -5,7 +5,6 @@ use std::{cell::Cell, future::Future, time::Duration};
 use http::{HeaderMap, Request, Response, header};
 use jiff::{civil::DateTime, tz::TimeZone};
 use opendal::{Buffer, HttpBody, HttpTransport, Result};
-use opendal_http_transport_reqwest::ReqwestTransport;
 
 use crate::{
     error::StoreErrorKind,
@@ -33,9 +32,9 @@ pub(super) struct Heard {
 }
 
 /// A transport that hears what failed answers say.
-pub(super) struct Listening(pub(super) ReqwestTransport);
+pub(super) struct Listening<T>(pub(super) T);
 
-impl HttpTransport for Listening {
+impl<T: HttpTransport> HttpTransport for Listening<T> {
     async fn fetch(&self, request: Request<Buffer>) -> Result<Response<HttpBody>> {
         let signed_seconds = text(request.headers(), SIGNED_AT).and_then(signed_at);
         let answer = self.0.fetch(request).await?;

@@ -7,16 +7,22 @@ use std::{
     fmt,
     future::Future,
     io,
-    sync::{OnceLock, PoisonError, RwLock},
+    pin::pin,
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
+use futures_util::future::{Either, select};
 use opendal::{Buffer, BytesRange, Metadata, Operator, options};
 use tokio::runtime::{Builder, Runtime};
 
 use self::failure::failure;
 use super::{
     Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
+    flow::{self, Flow, Watch},
     remote::{self, Failure},
 };
 use crate::{
@@ -27,8 +33,14 @@ use crate::{
 mod failure;
 mod heard;
 mod http;
+#[cfg(feature = "services")]
+mod listings;
 #[cfg(feature = "s3")]
 pub mod s3;
+#[cfg(feature = "services")]
+pub mod service;
+#[cfg(feature = "services")]
+mod staged;
 
 /// Requests in flight at once, unless it is said otherwise.
 pub const CONNECTIONS: usize = 8;
@@ -41,14 +53,28 @@ const BELIEVED_BYTES: u64 = 64 << 20;
 
 /// A repository below a prefix of a bucket.
 pub struct BucketStore {
-    operator: Operator,
-    /// The same for packs, where they are to be stored in another way.
-    packs: Operator,
+    clients: RwLock<Arc<Clients>>,
+    /// How they are made anew, with credentials that are asked for again.
+    renew: Option<Box<Renew>>,
+    /// Held by who does so.
+    renewing: Mutex<()>,
+    /// Whether the store has ever done what it was asked for.
+    has_answered: AtomicBool,
     location: String,
     connections: usize,
     /// How an object is kept from replacing another.
     exclusive: RwLock<Exclusive>,
+    flow: Flow,
 }
+
+/// What sends requests.
+struct Clients {
+    operator: Operator,
+    /// The same for packs, where they are to be stored in another way.
+    packs: Operator,
+}
+
+type Renew = dyn Fn() -> Result<Clients, Error> + Send + Sync;
 
 /// How an object is kept from replacing another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,28 +86,86 @@ enum Exclusive {
 }
 
 impl BucketStore {
-    fn new(operator: Operator, packs: Operator, location: String, connections: usize, exclusive: Exclusive) -> Self {
+    fn new(clients: Clients, location: String, connections: usize, exclusive: Exclusive, flow: Flow) -> Self {
         let connections = if connections == 0 { CONNECTIONS } else { connections };
-        Self { operator, packs, location, connections, exclusive: RwLock::new(exclusive) }
+        Self {
+            clients: RwLock::new(Arc::new(clients)),
+            renew: None,
+            renewing: Mutex::new(()),
+            has_answered: AtomicBool::new(false),
+            location,
+            connections,
+            exclusive: RwLock::new(exclusive),
+            flow,
+        }
+    }
+
+    fn clients(&self) -> Arc<Clients> {
+        Arc::clone(&self.clients.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn operator(&self) -> Operator {
+        self.clients().operator.clone()
+    }
+
+    /// Does it, and once again with new credentials when those there were have expired.
+    fn with_credentials<T>(&self, request: impl Fn() -> Result<T, Failure>) -> Result<T, Failure> {
+        let used = self.clients();
+        let failed = match request() {
+            Err(failed) if self.is_expired(&failed) => failed,
+            done => {
+                if done.is_ok() {
+                    self.has_answered.store(true, Ordering::Relaxed);
+                }
+                return done;
+            }
+        };
+        let expired = |reason: &str, failed: Failure| {
+            Failure::new(StoreErrorKind::Refresh, format!("the credentials have expired{reason} ({})", failed.source))
+        };
+        let Some(renew) = &self.renew else { return Err(expired("", failed)) };
+        {
+            let _one_at_a_time = self.renewing.lock().unwrap_or_else(PoisonError::into_inner);
+            // Somebody else may have done it meanwhile.
+            if Arc::ptr_eq(&used, &self.clients()) {
+                match renew() {
+                    Ok(clients) => *self.clients.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(clients),
+                    Err(error) => return Err(expired(&format!(", and there are no others: {error}"), failed)),
+                }
+            }
+        }
+        match request() {
+            Err(failed) if self.is_expired(&failed) => {
+                Err(expired(", and where they come from there are no newer ones", failed))
+            }
+            done => done,
+        }
+    }
+
+    /// Whether new credentials may help: the store says so, or does not know any more those that it knew.
+    fn is_expired(&self, failed: &Failure) -> bool {
+        let knew = self.has_answered.load(Ordering::Relaxed);
+        failed.kind == StoreErrorKind::Refresh
+            || knew && failed.kind == StoreErrorKind::Denied && failure::names_the_credentials(failed)
     }
 
     fn exclusive(&self) -> Exclusive {
         *self.exclusive.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), Failure> {
+    fn write(&self, name: &ObjectName, bytes: &Buffer) -> Result<(), Failure> {
         let size_bytes = bytes.len() as u64;
         // Some stores take the condition and pay no heed to it. Names that are hashes bear that, the config does not.
         let ask = name.place() == Place::Config || self.exclusive() == Exclusive::ByAsking;
         if ask && self.tell(name)?.is_some() {
             return Err(Failure::exists());
         }
-        let bytes = Buffer::from(bytes.to_vec());
+        let clients = self.clients();
         let put = |if_not_exists| {
-            let operator = if name.place() == Place::Data { &self.packs } else { &self.operator };
+            let operator = if name.place() == Place::Data { &clients.packs } else { &clients.operator };
             let options = options::WriteOptions { if_not_exists, ..options::WriteOptions::default() };
             let (path, bytes) = (name.to_string(), bytes.clone());
-            run(remote::deadline(size_bytes), async move { operator.write_options(&path, bytes, options).await })
+            self.run(self.sending(size_bytes), async move { operator.write_options(&path, bytes, options).await })
         };
         match put(self.exclusive() == Exclusive::ByCondition) {
             Err(failed) if self.exclusive() == Exclusive::ByCondition && failure::knows_no_conditions(&failed) => {
@@ -159,7 +243,7 @@ impl BucketStore {
         }
         let read = async {
             use futures_util::StreamExt as _;
-            let reader = self.operator.reader(&path).await?;
+            let reader = self.operator().reader(&path).await?;
             let mut stream = Box::pin(reader.into_stream(range).await?);
             loop {
                 // A connection over which nothing comes is given up long before the whole would have to be there.
@@ -172,6 +256,9 @@ impl BucketStore {
                                 ))));
                             }
                             into.extend_from_slice(&bytes);
+                            if let Some(throttle) = &self.flow.throttle {
+                                tokio::time::sleep(throttle.fetch_pause(bytes.len() as u64)).await;
+                            }
                         }
                     }
                     Ok(None) => return Ok(Ok(())),
@@ -181,7 +268,7 @@ impl BucketStore {
                 }
             }
         };
-        run(remote::deadline(limit_bytes), read)?
+        self.run(self.flow.deadline(0, limit_bytes, self.connections), read)?
     }
 
     fn list_place(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), Failure> {
@@ -192,7 +279,7 @@ impl BucketStore {
         let folder = format!("{}/", place.name());
         let list = async {
             use futures_util::StreamExt as _;
-            let mut lister = self.operator.lister_with(&folder).recursive(true).await?;
+            let mut lister = self.operator().lister_with(&folder).recursive(true).await?;
             loop {
                 match tokio::time::timeout(remote::LISTING_SILENCE, lister.next()).await {
                     Ok(Some(entry)) => {
@@ -209,23 +296,47 @@ impl BucketStore {
             }
         };
         // No end is set to a listing that goes on: each page of it has one.
-        run(Duration::from_hours(24), list)?
+        self.run(Duration::from_hours(24), list)?
+    }
+
+    /// How long a request may take that sends so much.
+    fn sending(&self, size_bytes: u64) -> Duration {
+        self.flow.deadline(size_bytes, 0, self.connections)
+    }
+
+    /// Waits for a request, for so long; less when the operation is ended.
+    fn run<T>(
+        &self,
+        longest: Duration,
+        request: impl Future<Output = Result<T, opendal::Error>>,
+    ) -> Result<T, Failure> {
+        let runtime = runtime().map_err(|error| Failure::permanent(format!("cannot start threads: {error}")))?;
+        let watch = self.flow.begin();
+        runtime.block_on(heard::listening(async move {
+            let request = pin!(tokio::time::timeout(longest, request));
+            match select(request, pin!(over(watch))).await {
+                Either::Left((Ok(done), _)) => done.map_err(|error| failure(&error)),
+                Either::Left((Err(_), _)) => Err(Failure::new(StoreErrorKind::Retry, "it took too long")),
+                Either::Right(_) => Err(flow::cut()),
+            }
+        }))
     }
 
     fn tell(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure> {
         let path = name.to_string();
-        match run(remote::deadline(0), async { self.operator.stat(&path).await }) {
+        match self.run(remote::deadline(0), async { self.operator().stat(&path).await }) {
             Ok(found) => Ok(Some(info(*name, &found))),
             // That there is no bucket looks the same here, and what is wrong with a key is not told; only an answer with a body tells.
             Err(failed)
-                if matches!(failed.kind, StoreErrorKind::NotFound | StoreErrorKind::Denied)
-                    && name.place() == Place::Config =>
+                if matches!(failed.kind, StoreErrorKind::Permanent | StoreErrorKind::Denied)
+                    || failed.kind == StoreErrorKind::NotFound && name.place() == Place::Config =>
             {
                 match self.fetch(name, BytesRange::new(0, Some(1)), 1, &mut Vec::new()) {
                     Err(failed) if failed.kind == StoreErrorKind::NotFound => Ok(None),
                     Err(failed) => Err(failed),
                     // It has come just now.
-                    Ok(()) => run(remote::deadline(0), async { self.operator.stat(&path).await })
+                    Ok(()) => self
+                        .run(remote::deadline(0), async { self.operator().stat(&path).await })
                         .map(|metadata| Some(info(*name, &metadata))),
                 }
             }
@@ -245,15 +356,11 @@ fn info(name: ObjectName, metadata: &Metadata) -> ObjectInfo {
     ObjectInfo { name, size_bytes: metadata.content_length(), modified }
 }
 
-/// Waits for a request, for so long.
-fn run<T>(longest: Duration, request: impl Future<Output = Result<T, opendal::Error>>) -> Result<T, Failure> {
-    let runtime = runtime().map_err(|error| Failure::permanent(format!("cannot start threads: {error}")))?;
-    runtime.block_on(heard::listening(async move {
-        match tokio::time::timeout(longest, request).await {
-            Ok(done) => done.map_err(|error| failure(&error)),
-            Err(_) => Err(Failure::new(StoreErrorKind::Retry, "it took too long")),
-        }
-    }))
+/// Waits until a request is to be cut.
+async fn over(watch: Watch) {
+    while !watch.is_over() {
+        tokio::time::sleep(flow::LOOK).await;
+    }
 }
 
 fn runtime() -> Result<&'static Runtime, &'static io::Error> {
@@ -271,8 +378,8 @@ fn invalid(error: &opendal::Error) -> Error {
 impl Store for BucketStore {
     fn create(&self) -> Result<(), StoreError> {
         // Buckets are made by their owner; that there is one, and that it may be listed, is asked.
-        let list = async { self.operator.list_with("keys/").limit(1).await };
-        match run(remote::deadline(0), list) {
+        let list = || self.run(remote::deadline(0), async { self.operator().list_with("keys/").limit(1).await });
+        match self.with_credentials(list) {
             Ok(_) => Ok(()),
             Err(failed) if failed.kind == StoreErrorKind::NotFound => Ok(()),
             Err(failed) => Err(self.error("prepare", "the bucket", failed)),
@@ -280,27 +387,33 @@ impl Store for BucketStore {
     }
 
     fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        self.write(name, bytes).map_err(|failed| self.error("write", name, failed))
+        let bytes = Buffer::from(bytes.to_vec());
+        self.with_credentials(|| self.write(name, &bytes)).map_err(|failed| self.error("write", name, failed))
     }
 
     fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
-        self.read(name, range, into).map_err(|failed| {
+        let found = std::cell::RefCell::new(&mut *into);
+        let read = self.with_credentials(|| self.read(name, range, &mut found.borrow_mut()));
+        read.map_err(|failed| {
             into.clear();
             self.error("read", name, failed)
         })
     }
 
     fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
-        self.list_place(place, visit).map_err(|failed| self.error("list", place.name(), failed))
+        let visit = std::cell::RefCell::new(visit);
+        self.with_credentials(|| self.list_place(place, &mut *visit.borrow_mut()))
+            .map_err(|failed| self.error("list", place.name(), failed))
     }
 
     fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
-        self.tell(name).map_err(|failed| self.error("look at", name, failed))
+        self.with_credentials(|| self.tell(name)).map_err(|failed| self.error("look at", name, failed))
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         let path = name.to_string();
-        match run(remote::deadline(0), async { self.operator.delete(&path).await }) {
+        let delete = || self.run(remote::deadline(0), async { self.operator().delete(&path).await });
+        match self.with_credentials(delete) {
             Err(failed) if failed.kind != StoreErrorKind::NotFound => Err(self.error("delete", name, failed)),
             _ => Ok(()),
         }

@@ -1,11 +1,13 @@
 //! Repositories in buckets of S3 services.
 
-use opendal::{HttpTransporter, OperationContext, Operator, services::S3};
+use std::{fmt, sync::Arc};
 
-use super::{BucketStore, Exclusive, http, invalid};
+use opendal::{OperationContext, Operator, services::S3};
+
+use super::{BucketStore, Clients, Exclusive, http, invalid};
 use crate::{
     error::Error,
-    store::{secret::Secret, tls::TlsOptions},
+    store::{flow::Flow, secret::Secret, tls::TlsOptions},
 };
 
 /// Who asks.
@@ -27,6 +29,27 @@ pub enum S3Credentials {
     },
     /// Nobody; for buckets that all may read.
     Nobody,
+    /// Whoever the caller says, asked once at the beginning and once whenever the store calls those expired that it said before.
+    Asked(CredentialSource),
+}
+
+/// What is asked for credentials.
+#[derive(Clone)]
+pub struct CredentialSource(Arc<Ask>);
+
+type Ask = dyn Fn() -> Result<S3Credentials, Error> + Send + Sync;
+
+impl CredentialSource {
+    /// Asks `ask`, which does not answer [`S3Credentials::Asked`]. Called from any thread.
+    pub fn new(ask: impl Fn() -> Result<S3Credentials, Error> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(ask))
+    }
+}
+
+impl fmt::Debug for CredentialSource {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("CredentialSource")
+    }
 }
 
 /// Where a repository is, and how to get at it.
@@ -54,6 +77,8 @@ pub struct S3Options {
     pub credentials: S3Credentials,
     /// Certificates.
     pub tls: TlsOptions,
+    /// Limits of transfer, and the end.
+    pub flow: Flow,
 }
 
 impl BucketStore {
@@ -62,26 +87,43 @@ impl BucketStore {
     /// # Errors
     /// [`Error::Invalid`] when what was given cannot be.
     pub fn s3(options: &S3Options) -> Result<Self, Error> {
-        let is_encrypted = options.endpoint.as_deref().is_none_or(|endpoint| endpoint.starts_with("https"));
-        let transport = HttpTransporter::new(http::transport(&options.tls, is_encrypted)?);
-        let context = OperationContext::new().with_http_transport(transport);
-        let operator = |class: Option<&str>| -> Result<Operator, Error> {
-            let built = Operator::new(builder(options, class)).map_err(|error| invalid(&error))?;
-            Ok(built.with_context(context.clone()))
-        };
-        let plain = operator(None)?;
-        let packs = match options.storage_class.as_deref() {
-            Some(class) => operator(Some(class))?,
-            None => plain.clone(),
-        };
+        let opened = clients(options)?;
         let endpoint = options.endpoint.as_deref().unwrap_or("https://s3.amazonaws.com");
         let location = format!("s3:{endpoint}/{}/{}", options.bucket, options.prefix);
         let location = location.trim_end_matches('/').to_owned();
-        Ok(Self::new(plain, packs, location, options.connections, Exclusive::ByCondition))
+        let flow = options.flow.clone();
+        let store = Self::new(opened, location, options.connections, Exclusive::ByCondition, flow);
+        // Keys that were given stay what they are; the other sources may have new ones.
+        if matches!(options.credentials, S3Credentials::Keys { .. } | S3Credentials::Nobody) {
+            return Ok(store);
+        }
+        let options = options.clone();
+        Ok(Self { renew: Some(Box::new(move || clients(&options))), ..store })
     }
 }
 
-fn builder(options: &S3Options, storage_class: Option<&str>) -> S3 {
+/// What sends requests, with credentials as they are now.
+fn clients(options: &S3Options) -> Result<Clients, Error> {
+    let credentials = match &options.credentials {
+        S3Credentials::Asked(CredentialSource(ask)) => &ask()?,
+        credentials => credentials,
+    };
+    let is_encrypted = options.endpoint.as_deref().is_none_or(|endpoint| endpoint.starts_with("https"));
+    let transport = http::transport(&options.tls, is_encrypted, &options.flow)?;
+    let context = OperationContext::new().with_http_transport(transport);
+    let operator = |class: Option<&str>| -> Result<Operator, Error> {
+        let built = Operator::new(builder(options, credentials, class)).map_err(|error| invalid(&error))?;
+        Ok(built.with_context(context.clone()))
+    };
+    let plain = operator(None)?;
+    let packs = match options.storage_class.as_deref() {
+        Some(class) => operator(Some(class))?,
+        None => plain.clone(),
+    };
+    Ok(Clients { operator: plain, packs })
+}
+
+fn builder(options: &S3Options, credentials: &S3Credentials, storage_class: Option<&str>) -> S3 {
     let mut builder = S3::default().bucket(&options.bucket).root(&options.prefix).region(&options.region);
     if let Some(endpoint) = &options.endpoint {
         builder = builder.endpoint(endpoint);
@@ -98,8 +140,8 @@ fn builder(options: &S3Options, storage_class: Option<&str>) -> S3 {
     if options.list_objects_v1 {
         builder = builder.disable_list_objects_v2();
     }
-    match &options.credentials {
-        S3Credentials::OfMachine => builder,
+    match credentials {
+        S3Credentials::OfMachine | S3Credentials::Asked(_) => builder,
         S3Credentials::Profile(name) => builder.profile(name).disable_ec2_metadata(),
         S3Credentials::Keys { access_key_id, secret_access_key, session_token } => {
             builder = builder.disable_config_load().disable_ec2_metadata();

@@ -5,10 +5,11 @@
 //!
 //! No request is repeated here; [`super::retry`] does that.
 
-use std::{fmt, path::PathBuf, sync::Arc};
+use std::{fmt, path::PathBuf};
 
 use ureq::{
     Body,
+    flow::Flow,
     http::{Method, Request, Response, StatusCode, header},
 };
 
@@ -22,7 +23,6 @@ use super::{
     },
     remote::{self, Failure},
     secret::Secret,
-    throttle::Throttle,
     tls::TlsOptions,
 };
 use crate::error::{Error, StoreError, StoreErrorKind};
@@ -54,8 +54,8 @@ pub struct RestOptions {
     pub tls: TlsOptions,
     /// Whether the proxy is used that the variables of the process name (`HTTPS_PROXY` and its like).
     pub system_proxy: bool,
-    /// Limits of transfer, if there are any.
-    pub throttle: Option<Arc<Throttle>>,
+    /// Limits of transfer, and the end.
+    pub flow: Flow,
 }
 
 /// A repository on a restic REST server.
@@ -86,8 +86,8 @@ impl RestStore {
         };
         let connections = if options.connections == 0 { CONNECTIONS } else { options.connections };
         let authorization = options.user.as_ref().map(|(user, password)| connect::authorization(user, password));
-        let RestOptions { socket, tls, system_proxy, throttle, .. } = options;
-        let client = Client::new(ClientOptions { socket, tls, system_proxy, connections, throttle })?;
+        let RestOptions { socket, tls, system_proxy, flow, .. } = options;
+        let client = Client::new(ClientOptions { socket, tls, system_proxy, connections, flow })?;
         Ok(Self { client, url, authorization, connections, location })
     }
 
@@ -183,6 +183,7 @@ impl RestStore {
     }
 
     fn error(&self, operation: &'static str, object: impl fmt::Display, failure: Failure) -> StoreError {
+        let failure = self.client.told(failure);
         let (kind, source) = (failure.kind, failure.source);
         StoreError { kind, operation, object: object.to_string(), location: self.location(), source }
     }

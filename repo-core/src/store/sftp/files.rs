@@ -14,6 +14,9 @@ use crate::{
 /// Requests under way at once for one file: 2 MiB, enough for 100 MB/s over 20 ms.
 const WINDOW: usize = 64;
 
+/// The same where there is a limit: what is under way cannot be slowed down any more.
+const WINDOW_SLOW: usize = 4;
+
 /// Attributes that are sent: the mode.
 const MODE_PRESENT: u32 = 4;
 
@@ -167,10 +170,13 @@ impl Handle<'_> {
     /// Appends so many bytes to `into`.
     pub(super) fn read(&self, offset_bytes: u64, length_bytes: u64, into: &mut Vec<u8>) -> Result<(), Failure> {
         let end = offset_bytes.saturating_add(length_bytes);
+        let _transfer = self.session.transfer();
+        let throttle = self.session.flow().throttle.as_deref();
+        let window = if throttle.is_some_and(|throttle| throttle.has_limits().1) { WINDOW_SLOW } else { WINDOW };
         let mut asked = offset_bytes;
         let mut under_way: VecDeque<(u64, u32, Pending)> = VecDeque::new();
         loop {
-            while asked < end && under_way.len() < WINDOW {
+            while asked < end && under_way.len() < window {
                 let length = u32::try_from((end - asked).min(CHUNK_BYTES as u64)).unwrap_or(0);
                 under_way.push_back((asked, length, self.ask(asked, length)?));
                 asked += u64::from(length);
@@ -183,6 +189,9 @@ impl Handle<'_> {
                 return Err(strange(Malformed));
             }
             into.extend_from_slice(bytes);
+            if let Some(throttle) = throttle {
+                throttle.fetch(u64::from(read));
+            }
             if read < length {
                 // A server may send less than it was asked for: the rest comes before what follows.
                 let (position, length) = (position + u64::from(read), length - read);
@@ -197,10 +206,15 @@ impl Handle<'_> {
 
     /// Writes the whole file, and makes it durable if the server can do that.
     pub(super) fn write(mut self, bytes: &[u8]) -> Result<(), Failure> {
+        let session = self.session;
+        let _transfer = session.transfer();
         let mut under_way = VecDeque::new();
         for (number, chunk) in bytes.chunks(CHUNK_BYTES).enumerate() {
             if under_way.len() >= WINDOW {
                 under_way.pop_front().map_or(Ok(()), |pending| done(self.session.wait(pending)?))?;
+            }
+            if let Some(throttle) = &session.flow().throttle {
+                throttle.send(chunk.len() as u64);
             }
             let offset = (number * CHUNK_BYTES) as u64;
             under_way.push_back(self.session.ask(Outgoing::new(kind::WRITE).bytes(&self.id).u64(offset).bytes(chunk))?);

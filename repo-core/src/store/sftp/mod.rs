@@ -6,6 +6,7 @@
 //! to a machine whose disk is not mounted fails and does not begin anew below the mount point.
 
 use std::{
+    collections::BTreeSet,
     fmt, io,
     io::{Read, Write},
     sync::{
@@ -16,7 +17,11 @@ use std::{
 };
 
 use self::session::Session;
-use super::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store, remote::Failure};
+use super::{
+    Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
+    flow::{self, Flow},
+    remote::{self, Failure},
+};
 use crate::{
     error::{StoreError, StoreErrorKind},
     id::ObjectId,
@@ -65,6 +70,9 @@ pub struct SftpStore {
     temporary_names: AtomicUsize,
     /// What tells temporary names of this process from those of others.
     nonce: u64,
+    /// Folders in which was looked for what killed writers left.
+    tidied: Mutex<BTreeSet<String>>,
+    flow: Flow,
 }
 
 impl SftpStore {
@@ -80,7 +88,15 @@ impl SftpStore {
             connections: if connections == 0 { CONNECTIONS } else { connections },
             temporary_names: AtomicUsize::new(0),
             nonce: RandomState::new().hash_one(std::process::id()),
+            tidied: Mutex::default(),
+            flow: Flow::default(),
         }
+    }
+
+    /// With limits, and an end.
+    #[must_use]
+    pub fn with_flow(self, flow: Flow) -> Self {
+        Self { flow, ..self }
     }
 
     /// The conversation with the server; a new one if there is none, or none any more.
@@ -90,8 +106,11 @@ impl SftpStore {
             return Ok(Arc::clone(session));
         }
         *current = None;
+        if self.flow.begin().is_over() {
+            return Err(flow::cut());
+        }
         let pipe = (self.connect)().map_err(|error| Failure::permanent(format!("cannot start ssh: {error}")))?;
-        let session = Arc::new(Session::begin(pipe)?);
+        let session = Arc::new(Session::begin(pipe, self.flow.clone())?);
         *current = Some(Arc::clone(&session));
         Ok(session)
     }
@@ -149,7 +168,7 @@ impl SftpStore {
         }
         let folder = &path[..path.rfind('/').unwrap_or(0)];
         let number = self.temporary_names.fetch_add(1, Ordering::Relaxed);
-        let temporary = format!("{folder}/.tmp-{:016x}-{number}", self.nonce);
+        let temporary = format!("{folder}/{}{:016x}-{number}", remote::TEMPORARY, self.nonce);
         let made = match session.make(&temporary) {
             // The first pack whose name begins so. The folder above it is not made: it is there, or its disk is not.
             Err(failed) if failed.kind == StoreErrorKind::NotFound && name.place() == Place::Data => {
@@ -164,6 +183,7 @@ impl SftpStore {
             StoreErrorKind::NotFound => self.gone(name.place()),
             _ => self.explained(&session, failed, bytes),
         })?;
+        self.tidy(&session, folder, &temporary);
         let written = file.write(bytes).map_err(|failed| self.explained(&session, failed, bytes));
         let named = written.and_then(|()| session.rename(&temporary, &path));
         let Err(failed) = named else { return Ok(()) };
@@ -172,6 +192,34 @@ impl SftpStore {
         // A server says no more than "failure" when there is one already.
         let is_there = failed.kind == StoreErrorKind::Permanent && session.look(&path)?.is_some();
         Err(if is_there { Failure::exists() } else { failed })
+    }
+
+    /// Removes what killed writers left in a folder, once in a process, as far as that is possible. The time of the file just made there
+    /// says what the server's clock says now.
+    fn tidy(&self, session: &Session, folder: &str, fresh: &str) {
+        if !self.tidied.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned()) {
+            return;
+        }
+        let (mut found, mut now) = (Vec::new(), None);
+        let fresh = &fresh[folder.len() + 1..];
+        let listed = session.list(folder, |name, attributes| {
+            let Some(name) = std::str::from_utf8(name).ok().filter(|name| name.starts_with(remote::TEMPORARY)) else {
+                return;
+            };
+            // A server that does not tell what it is leaves it where it is.
+            let Some(modified) = attributes.modified.filter(|_| attributes.is_surely_file()) else { return };
+            if name == fresh {
+                now = Some(modified);
+            } else {
+                found.push((name.to_owned(), modified));
+            }
+        });
+        let Some(now) = now.filter(|_| listed.is_ok()) else { return };
+        for (name, modified) in found {
+            if remote::is_left_behind(modified.into(), now.into()) {
+                let _ = session.remove(&format!("{folder}/{name}"));
+            }
+        }
     }
 
     /// Servers say no more than "failure" when the disk is full.
@@ -288,6 +336,7 @@ impl SftpStore {
     }
 
     fn error(&self, operation: &'static str, object: impl fmt::Display, failed: Failure) -> StoreError {
+        let failed = self.flow.told(failed);
         let (kind, source) = (failed.kind, failed.source);
         StoreError { kind, operation, object: object.to_string(), location: self.location(), source }
     }

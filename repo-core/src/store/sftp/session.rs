@@ -5,11 +5,11 @@ use std::{
     io::{self, Read, Write},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicUsize, Ordering},
         mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -18,7 +18,10 @@ use super::{
 };
 use crate::{
     error::StoreErrorKind,
-    store::remote::{self, Failure, excerpt},
+    store::{
+        flow::{self, Flow},
+        remote::{self, Failure, excerpt},
+    },
 };
 
 /// Version of the protocol.
@@ -33,10 +36,13 @@ pub(super) struct Session {
     shared: Arc<Shared>,
     next_id: AtomicU32,
     extensions: Vec<Vec<u8>>,
+    flow: Flow,
 }
 
 struct Shared {
     waiting: Mutex<Waiting>,
+    /// Files that are being read or written just now.
+    transfers: AtomicUsize,
     /// What carries the conversation, and can tell why it ended.
     carrier: Mutex<Box<dyn super::Carrier>>,
 }
@@ -46,6 +52,15 @@ struct Waiting {
     requests: HashMap<u32, SyncSender<Incoming>>,
     /// Why it is over.
     over: Option<String>,
+}
+
+/// A file that is being read or written, for as long as this value lives.
+pub(super) struct Transfer<'a>(&'a AtomicUsize);
+
+impl Drop for Transfer<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 /// An answer that is to come.
@@ -59,9 +74,13 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 impl Session {
     /// Greets the server.
-    pub(super) fn begin(pipe: Pipe) -> Result<Self, Failure> {
+    pub(super) fn begin(pipe: Pipe, flow: Flow) -> Result<Self, Failure> {
         let Pipe { mut reader, mut writer, carrier } = pipe;
-        let shared = Arc::new(Shared { waiting: Mutex::default(), carrier: Mutex::new(carrier) });
+        let shared = Arc::new(Shared {
+            waiting: Mutex::default(),
+            transfers: AtomicUsize::new(0),
+            carrier: Mutex::new(carrier),
+        });
         let greeting = Outgoing::new(kind::INIT).u32(VERSION).finish(None);
         let greeted = writer.write_all(&greeting).and_then(|()| writer.flush());
         let (sender, receiver) = sync_channel(1);
@@ -77,7 +96,19 @@ impl Session {
                 }
             })
             .map_err(|error| Failure::permanent(format!("cannot start a thread: {error}")))?;
-        let first = match (greeted, receiver.recv_timeout(GREETING)) {
+        let watch = flow.begin();
+        let begin = Instant::now();
+        let first = loop {
+            match receiver.recv_timeout(flow::LOOK) {
+                Err(RecvTimeoutError::Timeout) if watch.is_over() => {
+                    shared.end("the operation was ended");
+                    return Err(flow::cut());
+                }
+                Err(RecvTimeoutError::Timeout) if begin.elapsed() < GREETING => {}
+                first => break first,
+            }
+        };
+        let first = match (greeted, first) {
             (_, Ok(Ok(first))) => Ok(first),
             (Err(error), _) | (_, Ok(Err(error))) => Err(error),
             (Ok(()), Err(_)) => Err(io::Error::new(io::ErrorKind::TimedOut, "the server did not answer in time")),
@@ -86,7 +117,19 @@ impl Session {
         let extensions = greeted_with(&mut first).map_err(|Malformed| {
             Failure::permanent("what answers does not speak SFTP of version 3; does the login there print anything?")
         })?;
-        Ok(Self { writer: Mutex::new(writer), shared, next_id: AtomicU32::new(0), extensions })
+        shared.watch(&flow)?;
+        Ok(Self { writer: Mutex::new(writer), shared, next_id: AtomicU32::new(0), extensions, flow })
+    }
+
+    /// Limits, and the end.
+    pub(super) const fn flow(&self) -> &Flow {
+        &self.flow
+    }
+
+    /// A file is being read or written from now on.
+    pub(super) fn transfer(&self) -> Transfer<'_> {
+        self.shared.transfers.fetch_add(1, Ordering::SeqCst);
+        Transfer(&self.shared.transfers)
     }
 
     /// Whether the server knows an extension.
@@ -148,6 +191,27 @@ impl Drop for Session {
 }
 
 impl Shared {
+    /// Ends it some time after a cancel: soon when a file is being moved, which may take long, and else when the last notes must be
+    /// written. Whoever writes to the pipe cannot look after that: it takes nothing more where the network is slow.
+    fn watch(self: &Arc<Self>, flow: &Flow) -> Result<(), Failure> {
+        let (shared, under_way, notes) = (Arc::downgrade(self), flow.begin_before(), flow.begin_after());
+        let watch = move || {
+            while let Some(shared) = shared.upgrade().filter(|shared| locked(&shared.waiting).over.is_none()) {
+                let is_moving = shared.transfers.load(Ordering::SeqCst) > 0;
+                if notes.is_over() || is_moving && under_way.is_over() {
+                    shared.end("the operation was ended");
+                }
+                drop(shared);
+                thread::sleep(flow::LOOK);
+            }
+        };
+        thread::Builder::new()
+            .name("sftp-end".into())
+            .spawn(watch)
+            .map(|_| ())
+            .map_err(|error| Failure::permanent(format!("cannot start a thread: {error}")))
+    }
+
     /// Hands out answers until there are no more.
     fn listen(&self, reader: &mut dyn Read) {
         let reason = loop {

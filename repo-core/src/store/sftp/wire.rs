@@ -165,6 +165,11 @@ impl Attributes {
         self.mode.is_none_or(|mode| mode & 0o170_000 == 0o100_000)
     }
 
+    /// Whether the server says that it is a regular file.
+    pub(super) fn is_surely_file(&self) -> bool {
+        self.mode.is_some() && self.is_file()
+    }
+
     pub(super) fn is_folder(&self) -> bool {
         self.mode.is_some_and(|mode| mode & 0o170_000 == 0o040_000)
     }

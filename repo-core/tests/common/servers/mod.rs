@@ -19,10 +19,12 @@ use tempfile::TempDir;
 
 #[cfg(feature = "b2")]
 pub(crate) mod b2;
+pub(crate) mod link;
 pub(crate) mod proxy;
 pub(crate) mod rest;
 pub(crate) mod s3;
 pub(crate) mod sftp;
+pub(crate) mod webdav;
 
 /// Longest time that a server may take to begin.
 const READY: Duration = Duration::from_mins(1);

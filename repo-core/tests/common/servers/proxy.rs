@@ -18,7 +18,7 @@ pub(crate) enum Fault {
     None,
     /// The server never sees it, and this is the answer.
     Answer(u16),
-    /// The connection is closed before anything is read.
+    /// The connection is closed before the server sees it.
     Reset,
     /// The server gets the first half of it, and then the connection breaks.
     CutRequest,
@@ -32,6 +32,8 @@ pub(crate) enum Fault {
     Delay(Duration),
     /// The answer comes a few bytes at a time.
     Slow,
+    /// The server never sees it, and the answer is an error of S3 with this code.
+    Refuse(&'static str),
 }
 
 /// Every fault there is.
@@ -63,6 +65,11 @@ type Lines = Arc<Mutex<Vec<String>>>;
 impl Proxy {
     /// Between its own port and that of a server. `plan` says what happens to the n-th request, counted from 0.
     pub(crate) fn start(server: u16, plan: impl Fn(usize) -> Fault + Send + Sync + 'static) -> Self {
+        Self::reading(server, move |number, _| plan(number))
+    }
+
+    /// The same with a plan that reads the head of the request.
+    pub(crate) fn reading(server: u16, plan: impl Fn(usize, &str) -> Fault + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         let (requests, struck, is_over) = (Arc::default(), Arc::default(), Arc::new(AtomicBool::new(false)));
@@ -81,13 +88,17 @@ impl Proxy {
                     return;
                 }
                 let Ok(client) = client else { continue };
-                let fault = plan(requests.fetch_add(1, Ordering::SeqCst));
-                if fault != Fault::None {
-                    struck.fetch_add(1, Ordering::SeqCst);
-                }
-                let lines = Arc::clone(&lines);
+                let number = requests.fetch_add(1, Ordering::SeqCst);
+                let (plan, struck, lines) = (Arc::clone(&plan), Arc::clone(&struck), Arc::clone(&lines));
+                let decide = move |head: &str| {
+                    let fault = plan(number, head);
+                    if fault != Fault::None {
+                        struck.fetch_add(1, Ordering::SeqCst);
+                    }
+                    fault
+                };
                 // A client that gives up is none of our business.
-                thread::spawn(move || _ = pass(client, server, fault, &lines));
+                thread::spawn(move || _ = pass(client, server, decide, &lines));
             }
         });
         proxy
@@ -112,12 +123,13 @@ impl Drop for Proxy {
 }
 
 /// Passes one request on, and its answer back. Connections are for one request each.
-fn pass(mut client: TcpStream, server: u16, fault: Fault, lines: &Lines) -> io::Result<()> {
+fn pass(mut client: TcpStream, server: u16, decide: impl FnOnce(&str) -> Fault, lines: &Lines) -> io::Result<()> {
     client.set_read_timeout(Some(Duration::from_mins(1)))?;
+    let (head, mut body) = head(&mut client)?;
+    let fault = decide(&head);
     if fault == Fault::Reset {
         return client.shutdown(Shutdown::Both);
     }
-    let (head, mut body) = head(&mut client)?;
     let first = head.lines().next().unwrap_or_default().to_owned();
     lines.lock().unwrap_or_else(PoisonError::into_inner).push(first);
     let length = header(&head, "content-length").and_then(|value| value.parse().ok()).unwrap_or(0);
@@ -134,6 +146,15 @@ fn pass(mut client: TcpStream, server: u16, fault: Fault, lines: &Lines) -> io::
     }
     if let Fault::Answer(status) = fault {
         return write!(client, "HTTP/1.1 {status} Trouble\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbusy");
+    }
+    if let Fault::Refuse(code) = fault {
+        let text = format!("<?xml version=\"1.0\"?><Error><Code>{code}</Code><Message>It is {code}.</Message></Error>");
+        let (length, body) = (text.len(), if head.starts_with("HEAD ") { "" } else { &text });
+        let status = if code == "ExpiredToken" { 400 } else { 403 };
+        return write!(
+            client,
+            "HTTP/1.1 {status} No\r\nContent-Type: application/xml\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+        );
     }
     let is_kept =
         |line: &&str| !["expect:", "connection:"].iter().any(|name| line.to_ascii_lowercase().starts_with(name));

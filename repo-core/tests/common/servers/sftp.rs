@@ -65,10 +65,21 @@ impl SshServer {
         self.server.folder.path().join("ssh_config")
     }
 
+    /// The name under which its key is known, whatever port it is reached at.
+    pub(crate) fn key_alias(&self) -> String {
+        format!("[127.0.0.1]:{}", self.port)
+    }
+
     /// `ssh` to the server's files.
     pub(crate) fn ssh(&self) -> Command {
+        self.ssh_by(self.port)
+    }
+
+    /// The same by another port that leads there.
+    pub(crate) fn ssh_by(&self, port: u16) -> Command {
         let mut command = Command::new("ssh");
-        command.arg("-F").arg(self.ssh_config()).args(["-p", &self.port.to_string(), "127.0.0.1", "-s", "sftp"]);
+        command.arg("-F").arg(self.ssh_config()).arg(format!("-oHostKeyAlias={}", self.key_alias()));
+        command.args(["-p", &port.to_string(), "127.0.0.1", "-s", "sftp"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     }

@@ -1,0 +1,103 @@
+//! Ctrl-C while much is on its way over a slow network: the end comes soon, and nothing is worse than before.
+
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on fails, and says why")]
+
+mod common;
+#[path = "../../repo-core/tests/common/servers/mod.rs"]
+mod servers;
+
+use std::{
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use common::{COFFER, Sandbox, assert_same};
+use rustix::process::{Pid, Signal, kill_process};
+use servers::{
+    link::Link,
+    rest::{How, Kind as RestKind, RestServer},
+    s3::{KEY, Kind as S3Kind, S3Server, SECRET},
+    sftp::SshServer,
+};
+
+/// At this rate a pack takes more than a minute.
+const RATE_BYTES: usize = 512 << 10;
+
+/// What does not compress.
+fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u8::try_from(state >> 56).unwrap()
+    };
+    (0..length).map(|_| next()).collect()
+}
+
+/// Ends a backup, and a restore, in the middle. `arguments` say where the repository is, by a port.
+fn ends_soon(server: u16, arguments: impl Fn(u16) -> Vec<String>) {
+    let sandbox = Sandbox::new();
+    std::fs::write(sandbox.path("src/noise"), noise(40 << 20)).unwrap();
+    let slow = Link::start(server, Some(RATE_BYTES));
+    let command = |port: u16, words: &[&str]| {
+        let mut command = Command::new(COFFER);
+        command.args(words).args(arguments(port)).current_dir(sandbox.dir.path()).env_clear();
+        command.env("PATH", std::env::var_os("PATH").unwrap()).env("HOME", sandbox.path("home")).env("TZ", "UTC");
+        command
+            .env("COFFER_PASSWORD", "correct horse")
+            .env("AWS_ACCESS_KEY_ID", KEY)
+            .env("AWS_SECRET_ACCESS_KEY", SECRET);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    };
+    let run = |words: &[&str]| {
+        let output = command(server, words).output().unwrap();
+        assert!(output.status.success(), "{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+    };
+    let interrupt = |words: &[&str], is_under_way: &dyn Fn() -> bool| {
+        let child = command(slow.port, words).spawn().unwrap();
+        let begin = Instant::now();
+        while !is_under_way() {
+            assert!(begin.elapsed() < Duration::from_mins(1), "{words:?} does not begin");
+            thread::sleep(Duration::from_millis(20));
+        }
+        // What is between takes some of it at once.
+        thread::sleep(Duration::from_secs(1));
+        kill_process(Pid::from_child(&child), Signal::INT).unwrap();
+        let begin = Instant::now();
+        let output = child.wait_with_output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(130), "{words:?}: {told}");
+        assert!(begin.elapsed() < Duration::from_secs(6), "{words:?}: it took {:?}: {told}", begin.elapsed());
+    };
+    run(&["init"]);
+    interrupt(&["backup", "src"], &|| slow.sent_bytes() > 1 << 20);
+    run(&["backup", "src"]);
+    let before = slow.came_bytes();
+    interrupt(&["restore", "latest", "--target", "target"], &|| slow.came_bytes() > before + (1 << 20));
+    run(&["restore", "latest", "--target", "target"]);
+    assert_same(&sandbox.path("src"), &sandbox.path("target/src"));
+    run(&["check", "--read-data"]);
+}
+
+#[test]
+fn rest() {
+    let server = RestServer::start(RestKind::RestServer, How::default());
+    ends_soon(server.port, |port| vec!["--repo".into(), format!("rest:http://127.0.0.1:{port}/repo/")]);
+}
+
+#[test]
+fn s3() {
+    let server = S3Server::start(S3Kind::Moto);
+    ends_soon(server.port, |port| vec!["--repo".into(), format!("s3:http://127.0.0.1:{port}/bucket/repo")]);
+}
+
+#[test]
+fn sftp() {
+    let server = SshServer::start();
+    let config = format!("sftp.args=-F {} -oHostKeyAlias={}", server.ssh_config().display(), server.key_alias());
+    let data = server.data().display().to_string();
+    ends_soon(server.port, |port| {
+        ["--repo".into(), format!("sftp://127.0.0.1:{port}/{data}/repo"), "-o".into(), config.clone()].into()
+    });
+}
