@@ -42,7 +42,7 @@ fn watch(agents: &Weak<[Agent; 2]>, flow: &Flow) {
     let mut next = 0;
     while let (Some(agents), Some(end)) = (agents.upgrade(), ends.get(next)) {
         if end.is_over() {
-            agents[next].shutdown();
+            agents[next].clone().shutdown();
             next += 1;
         }
         drop(agents);

@@ -9,12 +9,12 @@ use std::{fmt, path::PathBuf};
 
 use ureq::{
     Body,
-    flow::Flow,
     http::{Method, Request, Response, StatusCode, header},
 };
 
 use super::{
     Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
+    flow::Flow,
     http::{
         Call, Client, ClientOptions,
         answer::{Answer, refusal},
