@@ -170,7 +170,7 @@ fn a_server_that_fails() {
     assert!(!server.data("repo").exists() && proxy.counts().0 > 3);
 }
 
-/// WebDAV, with settings from every place they may come from, and secrets from none where others could read them.
+/// `WebDAV`, with settings from every place they may come from, and secrets from none where others could read them.
 #[test]
 fn webdav() {
     let server = WebdavServer::start();

@@ -42,10 +42,10 @@ fn store(
     good: usize,
     code: &'static str,
 ) -> (BucketStore, Proxy, Arc<AtomicUsize>) {
-    let served = AtomicUsize::new(0);
+    let answered = AtomicUsize::new(0);
     let proxy = Proxy::reading(server.port, move |_, head| {
         let is_old = !head.contains("Credential=lasting/");
-        if is_old && served.fetch_add(1, Ordering::SeqCst) >= good { Fault::Refuse(code) } else { Fault::None }
+        if is_old && answered.fetch_add(1, Ordering::SeqCst) >= good { Fault::Refuse(code) } else { Fault::None }
     });
     let asked = Arc::new(AtomicUsize::new(0));
     let count = Arc::clone(&asked);

@@ -9,7 +9,7 @@ mod servers;
 use std::{
     path::Path,
     sync::atomic::{AtomicBool, AtomicUsize, Ordering},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use repo_core::{
@@ -93,7 +93,8 @@ fn webdav_is_tidied() {
     std::fs::create_dir_all(&temporary_folder).unwrap();
     for days in [2, 4] {
         let file = std::fs::File::create(temporary_folder.join(format!(".tmp-{days}"))).unwrap();
-        file.set_modified(SystemTime::now() - Duration::from_hours(days * 24)).unwrap();
+        let now = file.metadata().unwrap().modified().unwrap();
+        file.set_modified(now.checked_sub(Duration::from_hours(days * 24)).unwrap()).unwrap();
     }
     let name = object(Place::Data, b"content");
     store.put(&name, b"content").map_err(tell).unwrap();

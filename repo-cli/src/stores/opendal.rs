@@ -22,10 +22,12 @@ use crate::{
 pub(super) fn open(address: &OpendalAddress, settings: &StoreSettings, cancel: &Cancel) -> Result<Box<dyn Store>> {
     let service = Service::find(&address.scheme).ok_or_else(|| no_such(&address.scheme))?;
     let names: Vec<&str> = service.settings().collect();
-    let known = |name: &str, from: &str| match names.contains(&name) {
-        true => Ok(()),
-        false => Err(Failure::usage(format!("{from}: {} has no setting \"{name}\"", address.scheme))
-            .hint(format!("there are {}", names.join(", ")))),
+    let known = |name: &str, from: &str| {
+        if names.contains(&name) {
+            return Ok(());
+        }
+        Err(Failure::usage(format!("{from}: {} has no setting \"{name}\"", address.scheme))
+            .hint(format!("there are {}", names.join(", "))))
     };
     let mut found = BTreeMap::new();
     if let Some(path) = settings.options.get(options::OPENDAL_FILE) {

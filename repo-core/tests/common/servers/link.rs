@@ -45,7 +45,7 @@ impl Link {
                     thread::spawn(move || {
                         carry(from, to, bytes_per_second, &|length| {
                             passed.lock().unwrap()[direction].push((Instant::now(), length));
-                        })
+                        });
                     });
                 }
             }
