@@ -21,10 +21,11 @@ use repo_core::{
     blob::{BlobKind, ReadBlobs},
     cache::{Cache, Scope},
     check::{CheckOptions, check},
+    error::StoreError,
     progress::{Cancel, Silent},
     repository::{Repository, config::Parameters, reader::BlobReader},
     store::{
-        Place, Store,
+        Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
         count::{CountingStore, Counts},
         memory::MemoryStore,
     },
@@ -338,4 +339,59 @@ fn one_file_out_of_many_on_a_fresh_machine() {
         assert!(counts.gets <= gets_max && counts.lists <= lists && counts.stats == 0, "{counts:?}");
         assert!(counts.read_bytes <= 4 << 20, "{counts:?}");
     }
+}
+
+/// A store that tells how many gets of snapshots were under way at once.
+struct Busy {
+    inner: MemoryStore,
+    now: std::sync::atomic::AtomicUsize,
+    most: std::sync::atomic::AtomicUsize,
+}
+
+impl Store for Busy {
+    fn create(&self) -> Result<(), StoreError> {
+        self.inner.create()
+    }
+    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+        self.inner.put(name, bytes)
+    }
+    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        if name.place() == Place::Snapshots {
+            let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
+            self.most.fetch_max(now, Ordering::SeqCst);
+            // Long enough for others to come, however busy the machine is; not waited for where they have come.
+            let waits = (0..200).take_while(|_| self.most.load(Ordering::SeqCst) < 2);
+            waits.for_each(|_| std::thread::sleep(std::time::Duration::from_millis(5)));
+            self.now.fetch_sub(1, Ordering::SeqCst);
+        }
+        self.inner.get(name, range, into)
+    }
+    fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
+        self.inner.list(place, visit)
+    }
+    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
+        self.inner.stat(name)
+    }
+    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+        self.inner.delete(name)
+    }
+    fn abilities(&self) -> Abilities {
+        self.inner.abilities()
+    }
+    fn location(&self) -> String {
+        self.inner.location()
+    }
+}
+
+/// To choose among several snapshots, whoever has no cache does not read them one after the other either.
+#[test]
+fn snapshots_are_read_several_at_once() {
+    let store = MemoryStore::new();
+    let repository = init(store.clone());
+    for seed in 0..8 {
+        back_up_model(&repository, &Thing::directory([("a", Thing::file(noise(seed, 500)))]));
+    }
+    let busy = Arc::new(Busy { inner: store, now: 0.into(), most: 0.into() });
+    assert_eq!(snapshots(&open(busy.clone())).len(), 8);
+    assert!(busy.most.load(Ordering::SeqCst) > 1);
 }

@@ -244,7 +244,7 @@ fn a_damaged_page_is_told_of_where_it_is_needed() {
             }
         }
     }
-    assert!(told > 3 && read_all > 10, "{told} {read_all}");
+    assert!(told > 0 && read_all > 10, "{told} {read_all}");
     store.replace(&name, whole.to_vec());
     // Another run names the same.
     let repository = open(store.clone());

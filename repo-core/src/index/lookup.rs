@@ -132,10 +132,24 @@ impl Lookup {
             let pack = self.whole.pack(found.pack)?;
             Some(Ok(Located { location: found.location, pack, place: LocatedIn::Whole(found) }))
         });
-        // The run in which something was found last, and only then all others, at once.
+        // The run in which something was found last, those that have been read as a whole meanwhile, and only then all others, at once.
         let last = self.last.load(Ordering::Relaxed);
-        let stages = [vec![last], (0..self.paged.len()).filter(|number| *number != last).collect()];
-        let paged = stages.into_iter().flat_map(move |numbers| self.find_in(&origin, &numbers, kind, prefix));
+        let mut away = Vec::new();
+        let stages = if self.paged.is_empty() { 0..0 } else { 0..3 };
+        let paged = stages.flat_map(move |stage| {
+            let numbers = match stage {
+                0 => vec![last],
+                1 => {
+                    let is_here = |number: &usize| self.paged.get(*number).is_some_and(|run| run.is_whole());
+                    let (here, others) = (0..self.paged.len()).filter(|number| *number != last).partition(is_here);
+                    away = others;
+                    here
+                }
+                _ => std::mem::take(&mut away),
+            };
+            let threads = if stage < 2 { 1 } else { origin.store.abilities().connections.max(1) };
+            self.find_in(&origin, &numbers, threads, kind, prefix)
+        });
         whole.chain(paged)
     }
 
@@ -144,6 +158,7 @@ impl Lookup {
         &self,
         origin: &Origin<'_>,
         numbers: &[usize],
+        threads: usize,
         kind: BlobKind,
         prefix: BlobPrefix,
     ) -> Vec<Result<Located>> {
@@ -155,7 +170,7 @@ impl Lookup {
             Ok(())
         };
         // Each tells of its own failure.
-        let _ = for_each(numbers, origin.store.abilities().connections.max(1), look);
+        let _ = for_each(numbers, threads, look);
         let mut all = all.into_inner().unwrap_or_else(PoisonError::into_inner);
         all.sort_by_key(|(number, _)| *number);
         let mut located = Vec::new();
