@@ -12,7 +12,7 @@ use crate::{
     error::StoreErrorKind,
     store::{
         http::{
-            answer::{Answer, kind_of},
+            answer::{Answer, REASON_BYTES, kind_of},
             connect,
         },
         remote::{Failure, excerpt},
@@ -22,9 +22,6 @@ use crate::{
 
 /// Most bytes of an answer: a page of a listing, whose entries have up to 7 KiB of remarks each if somebody else wrote them.
 const ANSWER_BYTES_MAX: u64 = 64 << 20;
-
-/// Most bytes that are read of an answer that tells of a failure.
-const REASON_BYTES: u64 = 4096;
 
 /// Codes in answers, and what can be done; others are sorted by their status.
 const CODES: [(&str, StoreErrorKind); 18] = [

@@ -57,6 +57,9 @@ impl B2Store {
 impl Source for B2Store {
     fn ask(&self, name: &ObjectName, range: Option<&str>, wanted_bytes: u64) -> Result<Response<Body>, Failure> {
         let answer = self.fetch(&Method::GET, name, range, wanted_bytes)?;
+        if answer.status().is_success() && Answer(&answer).is_page() {
+            return Err(Failure::permanent("a web page came back, so what answers is not Backblaze B2"));
+        }
         match answer.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => Ok(answer),
             _ => Err(Refusal::of(answer).failure()),

@@ -12,21 +12,18 @@ use ureq::{
     http::{Method, Request, Response, StatusCode, header},
 };
 
+use self::answer::refusal;
 use super::{
     Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
     flow::Flow,
-    http::{
-        Call, Client, ClientOptions,
-        answer::{Answer, refusal},
-        connect,
-        read::Source,
-    },
+    http::{Call, Client, ClientOptions, answer::Answer, connect, read::Source},
     remote::{self, Failure},
     secret::Secret,
     tls::TlsOptions,
 };
 use crate::error::{Error, StoreError, StoreErrorKind};
 
+mod answer;
 mod listing;
 
 /// What tells version 2 of the protocol from version 1, and from a request of another protocol at the same port.
@@ -209,7 +206,8 @@ impl Source for RestStore {
                 let size_bytes = Answer(&answer).length_bytes().ok_or_else(|| {
                     Failure::permanent("the server does not tell how large it is, so it is hardly a restic REST server")
                 })?;
-                Ok(Some(ObjectInfo { name: *name, size_bytes, modified: Answer(&answer).modified() }))
+                let modified = Answer(&answer).text(header::LAST_MODIFIED).and_then(remote::http_date);
+                Ok(Some(ObjectInfo { name: *name, size_bytes, modified }))
             }
             StatusCode::NOT_FOUND | StatusCode::GONE => Ok(None),
             _ => Err(refusal(answer)),

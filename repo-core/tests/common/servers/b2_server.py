@@ -20,7 +20,6 @@ from b2sdk._internal import raw_simulator
 from b2sdk.v3 import exception
 
 PORT = int(sys.argv[1])
-BASE = f"http://127.0.0.1:{PORT}"
 
 
 class Refusal(Exception):
@@ -97,7 +96,7 @@ sim = Simulator()
 sim_lock = threading.RLock()
 control = Control()
 ACCOUNT, MASTER_KEY = sim.create_account()
-MASTER = sim.authorize_account(BASE, ACCOUNT, MASTER_KEY)["authorizationToken"]
+MASTER = sim.authorize_account("", ACCOUNT, MASTER_KEY)["authorizationToken"]
 BUCKET_ID = sim.create_bucket(sim.API_URL, MASTER, ACCOUNT, "bucket", "allPrivate")["bucketId"]
 
 
@@ -189,17 +188,17 @@ def check_token(token):
         raise Refusal(401, "bad_auth_token", "the token is not one of this server")
 
 
-def authorize(header):
+def authorize(header, base):
     kind, _, pair = (header or "").partition(" ")
     if kind != "Basic":
         raise Refusal(401, "unauthorized", "no key")
     key_id, _, key = base64.b64decode(pair).decode().partition(":")
     try:
-        answer = sim.authorize_account(BASE, key_id, key)
+        answer = sim.authorize_account(base, key_id, key)
     except exception.InvalidAuthToken as error:
         raise Refusal(401, "unauthorized", "no such key") from error
     storage = answer["apiInfo"]["storageApi"]
-    storage["apiUrl"] = storage["downloadUrl"] = BASE
+    storage["apiUrl"] = storage["downloadUrl"] = base
     return answer
 
 
@@ -314,8 +313,9 @@ class Handler(BaseHTTPRequestHandler):
         return self.answer(status, data, headers)
 
     def run(self, function, body):
+        base = "http://" + self.headers["Host"]  # that of a proxy, if there is one
         if function == "b2_authorize_account":
-            return 200, json.dumps(authorize(self.headers.get("Authorization"))).encode(), {}
+            return 200, json.dumps(authorize(self.headers.get("Authorization"), base)).encode(), {}
         if self.path.startswith("/file/"):
             return download(self.path, self.headers.get("Authorization"), self.headers.get("Range"))
         if function == "b2_upload_file":
@@ -326,7 +326,7 @@ class Handler(BaseHTTPRequestHandler):
         check_token(token)
         answer = FUNCTIONS[function](token, json.loads(body))
         if function == "b2_get_upload_url":
-            answer["uploadUrl"] = answer["uploadUrl"].replace("https://upload.example.com", BASE + "/upload")
+            answer["uploadUrl"] = answer["uploadUrl"].replace("https://upload.example.com", base + "/upload")
         return 200, json.dumps(answer, default=list).encode(), {}
 
     def refuse(self, refusal):
