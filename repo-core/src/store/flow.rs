@@ -1,5 +1,10 @@
 //! What all transfers of a store over a network pass, piece by piece: the limits, and the end when the operation is cancelled.
 
+#![cfg_attr(
+    not(all(feature = "http", feature = "services", feature = "sftp")),
+    allow(dead_code, reason = "each kind of store needs a part of it")
+)]
+
 use std::{sync::Arc, time::Duration};
 
 use super::{

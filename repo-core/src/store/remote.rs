@@ -1,5 +1,10 @@
 //! What stores on other machines have in common: how long a request may take, and how a failure is told.
 
+#![cfg_attr(
+    not(all(feature = "http", feature = "services", feature = "sftp")),
+    allow(dead_code, reason = "each kind of store needs a part of it")
+)]
+
 use std::{error::Error, time::Duration};
 
 use jiff::fmt::rfc2822::DateTimeParser;

@@ -95,6 +95,7 @@ impl Throttle {
     }
 
     /// Whether there is a limit for what is sent, and for what is fetched.
+    #[cfg(any(feature = "bucket", feature = "sftp"))]
     pub(super) const fn has_limits(&self) -> (bool, bool) {
         (self.sent.is_some(), self.fetched.is_some())
     }
