@@ -12,7 +12,7 @@ use servers::{
     free_port,
     proxy::{Fault, Proxy},
     rest::{How, Kind as RestKind, RestServer},
-    s3::{KEY, Kind as S3Kind, S3Server, SECRET},
+    s3::{KEY, Kind as S3Kind, RESTRICTED, S3Server, SECRET},
     sftp::SshServer,
     webdav::{self, WebdavServer},
 };
@@ -87,6 +87,107 @@ fn keys_and_buckets() {
     );
 }
 
+/// Users who may not do one of what a store does: whatever needs it says so, whatever does not works, and nothing is harmed.
+#[test]
+fn one_right_is_missing() {
+    let server = S3Server::start(S3Kind::Seaweed);
+    server.restrict();
+    let sandbox = Sandbox::new();
+    let run = |key: &str, repository: &str, arguments: &[&str]| {
+        let mut command = sandbox.coffer(arguments);
+        command.env("COFFER_REPOSITORY", format!("s3:{}/bucket/{repository}", server.endpoint()));
+        command.env("AWS_ACCESS_KEY_ID", key).env("AWS_SECRET_ACCESS_KEY", SECRET).arg("--no-cache").assert()
+    };
+    run(KEY, "repo", &["init"]).success();
+    run(KEY, "repo", &["backup", "src"]).success();
+    for (user, action) in RESTRICTED {
+        sandbox.write("src/more.txt", &format!("more for {user}\n").repeat(1000));
+        let commands: [&[&str]; 7] = [
+            &["backup", "src", "--tag", user],
+            &["snapshots"],
+            &["check"],
+            &["forget", "--keep-last", "1"],
+            &["prune", "--max-unused", "0"],
+            &["restore", "latest", "--target", user],
+            &["init"],
+        ];
+        // Of these commands, which do without it; that an append-only user cannot forget is right, too.
+        let may: &[&str] = match action {
+            "s3:PutObject" => &["snapshots", "check", "restore"],
+            "s3:DeleteObject" => &["backup", "snapshots", "check", "restore", "init"],
+            _ => &[],
+        };
+        for arguments in commands {
+            let repository = if arguments == ["init"] { format!("repo-{user}") } else { "repo".to_owned() };
+            let output = run(user, &repository, arguments);
+            let (code, said) = (output.get_output().status.code(), stderr(&output));
+            if may.contains(&arguments[0]) {
+                assert_eq!(code, Some(0), "{user}: {arguments:?}: {said}");
+                continue;
+            }
+            // Keeping the last one may mean to forget nothing.
+            let nothing_to_do = code == Some(0) && matches!(arguments[0], "forget" | "prune");
+            assert!(code == Some(17) || nothing_to_do, "{user}: {arguments:?}: {code:?} {said}");
+            if code == Some(17) {
+                let is_told = said.contains("AccessDenied") || said.contains("403") || said.contains("does not permit");
+                assert!(is_told && said.contains("hint: "), "{user}: {arguments:?}: {said}");
+            }
+        }
+        run(KEY, "repo", &["check", "--read-data"]).success();
+    }
+    // Those who may not write or list have made no repository elsewhere.
+    for (user, code) in [("withoutget", 10), ("withoutput", 10), ("withoutlist", 10), ("withoutdelete", 0)] {
+        let output = run(KEY, &format!("repo-{user}"), &["snapshots"]);
+        assert_eq!(output.get_output().status.code(), Some(code), "{user}: {}", stderr(&output));
+    }
+    run(KEY, "repo", &["prune", "--max-unused", "0"]).success();
+    run(KEY, "repo", &["check", "--read-data"]).success();
+}
+
+/// The server does not believe what is signed with a wrong clock; how wrong it is shows by the time in its answer.
+#[test]
+fn the_clock_is_off_by_an_hour() {
+    let server = S3Server::start(S3Kind::Seaweed);
+    let sandbox = Sandbox::new();
+    let address = format!("s3:{}/bucket/repo", server.endpoint());
+    for (offset, words) in [("-1h", "behind the store's"), ("+1h", "ahead of the store's"), ("+30d", "30 days ahead")] {
+        for arguments in [&["backup", "src"][..], &["snapshots"], &["init"], &["prune"]] {
+            let mut command = assert_cmd::Command::new("faketime");
+            command.args(["-f", offset, common::COFFER]).args(arguments).current_dir(sandbox.dir.path()).env_clear();
+            command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", sandbox.path("home"));
+            // Only the time of day is wrong.
+            command.env("FAKETIME_DONT_FAKE_MONOTONIC", "1").env("COFFER_PASSWORD", "correct horse").env("TZ", "UTC");
+            command
+                .env("COFFER_REPOSITORY", &address)
+                .env("AWS_ACCESS_KEY_ID", KEY)
+                .env("AWS_SECRET_ACCESS_KEY", SECRET);
+            let output = command.assert();
+            let said = stderr(&output);
+            assert_eq!(output.get_output().status.code(), Some(21), "{offset}: {arguments:?}: {said}");
+            for words in [words, "RequestTimeTooSkewed", "clock is wrong", "hint: set this machine's clock"] {
+                assert!(said.contains(words), "{offset}: {arguments:?}: {said}");
+            }
+            assert!(offset.ends_with('d') || said.contains("60 minutes") || said.contains("61 minutes"), "{said}");
+            assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{said}");
+        }
+    }
+    let right = [("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+    let output = sandbox.coffer(&["snapshots"]).env("COFFER_REPOSITORY", &address).envs(right).assert();
+    output.code(10);
+}
+
+/// What the server of another region answers; it tells of its own.
+#[test]
+fn another_region() {
+    let server = S3Server::start(S3Kind::Seaweed);
+    let right = [("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+    for (status, code) in [(400, "AuthorizationHeaderMalformed"), (301, "PermanentRedirect")] {
+        let proxy = Proxy::start(server.port, move |_| Fault::Error(status, code));
+        let address = format!("s3:http://127.0.0.1:{}/bucket/repo", proxy.port);
+        assert_told(&address, &right, 1, &[code, "region"]);
+    }
+}
+
 #[test]
 fn users_and_certificates() {
     let server =
@@ -100,6 +201,9 @@ fn users_and_certificates() {
     assert_told(&address.replace("https", "http"), &[], 1, &["400 Bad Request"]);
     assert_told(&address, &[("RESTIC_CACERT", "/nonexistent")], 1, &["/nonexistent"]);
     assert!(!server.data("repo").exists());
+    let keys = [("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+    let as_bucket = format!("s3:https://127.0.0.1:{}/bucket/repo", server.port);
+    assert_told(&as_bucket, &keys, 1, &["does not prove who it is", "hint: if the certificate is your own"]);
 }
 
 #[test]
@@ -116,6 +220,15 @@ fn ssh_is_heard() {
     };
     let output = run(&["-oUserKnownHostsFile=/dev/null"], &["snapshots"]).assert().code(1);
     assert!(stderr(&output).contains("Host key verification failed"), "{}", stderr(&output));
+    // It has another key than it had.
+    let other = std::fs::read_to_string(server.server.folder.path().join("client.pub")).unwrap();
+    sandbox.write("other_hosts", &format!("[127.0.0.1]:{} {other}", server.port));
+    let others = format!("-oUserKnownHostsFile={}", sandbox.path("other_hosts").display());
+    for arguments in [&["backup", "src"][..], &["snapshots"], &["init"], &["prune"]] {
+        let said = stderr(&run(&[&others], arguments).assert().code(1));
+        assert!(said.contains("Host key verification failed") || said.contains("HAS CHANGED"), "{said}");
+        assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{said}");
+    }
     let output = run(&["-oPubkeyAuthentication=no"], &["snapshots"]).assert().code(17);
     assert!(stderr(&output).contains("Permission denied"), "{}", stderr(&output));
     run(&[], &["snapshots"]).assert().code(10);
@@ -143,11 +256,42 @@ fn a_path_that_is_a_file() {
         );
     }
     assert_eq!(std::fs::read_to_string(sandbox.path("repo")).unwrap(), "not a folder");
+    // The same at the other end of a line.
+    let server = SshServer::start();
+    std::fs::write(server.data().join("repo"), "not a folder").unwrap();
+    for arguments in [&["backup", "src"][..], &["snapshots"], &["init"], &["prune"]] {
+        let mut command = sandbox.coffer(arguments);
+        command.env("COFFER_REPOSITORY", format!("sftp://127.0.0.1:{}/{}/repo", server.port, server.data().display()));
+        let output =
+            command.args(["-o", &format!("sftp.args=-F {}", server.ssh_config().display())]).assert().failure();
+        let said = stderr(&output);
+        assert!(
+            said.lines().filter(|line| line.starts_with("error: ")).count() == 1 && said.contains("repo"),
+            "{said}"
+        );
+        assert_ne!(output.get_output().status.code(), Some(20), "it is not tried again and again: {said}");
+    }
+    assert_eq!(std::fs::read_to_string(server.data().join("repo")).unwrap(), "not a folder");
+    // Of a REST server only that it fails is heard; it is asked for half a minute.
+    let server = RestServer::start(RestKind::RestServer, How::default());
+    std::fs::write(server.data("repo"), "not a folder").unwrap();
+    let output = sandbox.coffer(&["init"]).env("COFFER_REPOSITORY", format!("rest:{}", server.url("repo"))).assert();
+    let said = stderr(&output.failure());
+    assert!(said.lines().filter(|line| line.starts_with("error: ")).count() == 1 && said.contains("repo"), "{said}");
+    assert_eq!(std::fs::read_to_string(server.data("repo")).unwrap(), "not a folder");
 }
 
 #[test]
 fn nobody_answers() {
-    assert_told(&format!("rest:http://127.0.0.1:{}/", free_port()), &[], 20, &["refused", "hint: check the address"]);
+    let keys = [("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+    std::thread::scope(|scope| {
+        for (scheme, path) in [("rest:http:", ""), ("s3:http:", "bucket/repo"), ("sftp:", "/repo")] {
+            scope.spawn(move || {
+                let address = format!("{scheme}//127.0.0.1:{}/{path}", free_port());
+                assert_told(&address, &keys, 20, &["refused", "hint: check the address"]);
+            });
+        }
+    });
 }
 
 #[test]
@@ -211,4 +355,18 @@ fn webdav() {
         let said = stderr(&output);
         assert!(words.iter().all(|words| said.contains(words)) && !said.contains("geheim"), "{settings:?}: {said}");
     }
+}
+
+#[test]
+fn a_bucket_that_fails() {
+    let server = S3Server::start(S3Kind::Seaweed);
+    let proxy = Proxy::start(server.port, |_| Fault::Error(500, "InternalError"));
+    let keys = [("AWS_ACCESS_KEY_ID", KEY), ("AWS_SECRET_ACCESS_KEY", SECRET)];
+    let address = format!("s3:http://127.0.0.1:{}/bucket/repo", proxy.port);
+    assert_told(&address, &keys, 20, &["InternalError", "hint: check the address"]);
+    assert!(proxy.counts().0 > 3);
+    // And nothing was made there.
+    let sandbox = Sandbox::new();
+    let direct = format!("s3:{}/bucket/repo", server.endpoint());
+    sandbox.coffer(&["snapshots"]).env("COFFER_REPOSITORY", direct).envs(keys).assert().code(10);
 }

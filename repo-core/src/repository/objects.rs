@@ -100,7 +100,12 @@ impl Repository {
     /// # Errors
     /// When it is there in another length, or the store cannot tell.
     pub(crate) fn find_stored(&self, name: &ObjectName, size_bytes: u64) -> Result<bool> {
-        match self.store().stat(name)? {
+        let found = match self.store().stat(name)? {
+            // Something in between may have given the old answer again, from before it was stored. Asked anew, it is there or is not.
+            None => self.store().stat(name)?,
+            found => found,
+        };
+        match found {
             Some(info) if info.size_bytes != size_bytes => Err(lost(name, size_bytes, info.size_bytes)),
             found => Ok(found.is_some()),
         }

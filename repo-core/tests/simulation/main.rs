@@ -144,7 +144,9 @@ fn simulate(seed: u64, log: bool, bottom: Option<Arc<dyn Store>>) -> Outcome {
         println!("{plan:#?}");
     }
     if let Some(bottom) = &bottom {
-        objects.iter().for_each(|(name, object)| bottom.put(name, &object.bytes).expect("the real store takes it"));
+        for (name, object) in objects {
+            bottom.put(name, &object.bytes).expect("the real store takes it");
+        }
     }
     let world = World::over(bottom, plan, objects.clone(), model.clone(), *now_ms, log);
     let threads: Vec<_> = (0..world.plan.actors.len())

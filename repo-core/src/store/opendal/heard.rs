@@ -12,6 +12,7 @@ use crate::{
         remote::{Failure, http_date, retry_after},
         retry::Busy,
     },
+    time::Timestamp,
 };
 
 /// Where requests are signed, when.
@@ -49,7 +50,7 @@ impl<T: HttpTransport> HttpTransport for Listening<T> {
 
 fn heard_in(headers: &HeaderMap, signed_seconds: Option<i64>) -> Heard {
     let date = text(headers, header::DATE.as_str());
-    let store_seconds = date.and_then(http_date).map(crate::time::Timestamp::seconds);
+    let store_seconds = date.and_then(http_date).map(Timestamp::seconds);
     Heard {
         wait: text(headers, header::RETRY_AFTER.as_str()).and_then(|text| retry_after(text, date)),
         ahead_seconds: signed_seconds.zip(store_seconds).map(|(signed, store)| signed.saturating_sub(store)),

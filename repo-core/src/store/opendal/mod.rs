@@ -326,7 +326,8 @@ impl BucketStore {
         let path = name.to_string();
         match self.run(remote::deadline(0), async { self.operator().stat(&path).await }) {
             Ok(found) => Ok(Some(info(*name, &found))),
-            // That there is no bucket looks the same here, and what is wrong with a key is not told; only an answer with a body tells.
+            // That there is no bucket looks the same here, and what is wrong with a key, a clock or a region is not told; only an answer with
+            // a body tells.
             Err(failed)
                 if matches!(failed.kind, StoreErrorKind::Permanent | StoreErrorKind::Denied)
                     || failed.kind == StoreErrorKind::NotFound && name.place() == Place::Config =>

@@ -20,6 +20,14 @@ pub(crate) const KEY: &str = "coffertestkey";
 pub(crate) const SECRET: &str = "coffertestsecret";
 pub(crate) const REGION: &str = "us-east-1";
 
+/// Users of `SeaweedFS` with the same secret who may do all but one thing each, after [`S3Server::restrict`], and what that is.
+pub(crate) const RESTRICTED: [(&str, &str); 4] = [
+    ("withoutget", "s3:GetObject"),
+    ("withoutput", "s3:PutObject"),
+    ("withoutlist", "s3:ListBucket"),
+    ("withoutdelete", "s3:DeleteObject"),
+];
+
 /// A server with one empty bucket, `bucket`.
 pub(crate) struct S3Server {
     pub(crate) server: Server,
@@ -35,10 +43,14 @@ impl S3Server {
         let command = match kind {
             Kind::Seaweed => {
                 let identities = folder.path().join("identities.json");
-                let json = format!(
-                    r#"{{"identities":[{{"name":"test","credentials":[{{"accessKey":"{KEY}","secretKey":"{SECRET}"}}],"actions":["Admin","Read","Write","List","Tagging"]}}]}}"#
-                );
-                std::fs::write(&identities, json).unwrap();
+                let identity = |name: &str, key: &str, admin: &str| {
+                    format!(
+                        r#"{{"name":"{name}","credentials":[{{"accessKey":"{key}","secretKey":"{SECRET}"}}],"actions":[{admin}"Read","Write","List","Tagging"]}}"#
+                    )
+                };
+                let mut all = vec![identity("test", KEY, r#""Admin","#)];
+                all.extend(RESTRICTED.iter().map(|(name, _)| identity(name, name, "")));
+                std::fs::write(&identities, format!(r#"{{"identities":[{}]}}"#, all.join(","))).unwrap();
                 // The ports for gRPC, which otherwise are 10000 above these, and may not exist.
                 let ports: Vec<u16> = (0..7).map(|_| free_port()).collect();
                 let mut command = program("weed");
@@ -103,6 +115,23 @@ sys.exit(f'no bucket: {last}')
 ";
         let output = program("python").args(["-c", MAKE, &self.endpoint(), bucket, KEY, SECRET]).output().unwrap();
         assert!(output.status.success(), "{}\n{}", String::from_utf8_lossy(&output.stderr), self.server.log());
+    }
+
+    /// Forbids each of the [`RESTRICTED`] what they may not do in `bucket`.
+    pub(crate) fn restrict(&self) {
+        const FORBID: &str = r"
+import boto3, json, sys
+endpoint, key, secret, *pairs = sys.argv[1:]
+client = boto3.client('s3', endpoint_url=endpoint, region_name='us-east-1', aws_access_key_id=key, aws_secret_access_key=secret)
+where = ['arn:aws:s3:::bucket', 'arn:aws:s3:::bucket/*']
+forbid = lambda user, action: {'Effect': 'Deny', 'Principal': {'AWS': ['arn:aws:iam::000000000000:user/' + user, user]}, 'Action': [action], 'Resource': where}
+statements = [forbid(*pair.split('=')) for pair in pairs]
+client.put_bucket_policy(Bucket='bucket', Policy=json.dumps({'Version': '2012-10-17', 'Statement': statements}))
+";
+        let mut command = program("python");
+        command.args(["-c", FORBID, &self.endpoint(), KEY, SECRET]);
+        let output = command.args(RESTRICTED.map(|(user, action)| format!("{user}={action}"))).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// Its URL.
