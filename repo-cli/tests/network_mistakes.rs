@@ -114,7 +114,8 @@ fn one_right_is_missing() {
         // Of these commands, which do without it; that an append-only user cannot forget is right, too.
         let may: &[&str] = match action {
             "s3:PutObject" => &["snapshots", "check", "restore"],
-            "s3:DeleteObject" => &["backup", "snapshots", "check", "restore", "init"],
+            // A new repository is there then, but for what its test of the store has left.
+            "s3:DeleteObject" => &["backup", "snapshots", "check", "restore"],
             _ => &[],
         };
         for arguments in commands {
