@@ -17,7 +17,7 @@ pub struct TlsOptions {
 
 impl TlsOptions {
     /// Whether there is anything in it that can be wrong.
-    #[cfg(feature = "tls")]
+    #[cfg(feature = "http")]
     pub(super) const fn has_files(&self) -> bool {
         self.authorities_pem.is_some() || self.client_pem.is_some()
     }
