@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use common::{Sandbox, assert_same, stderr, stdout};
 use servers::{
+    b2::{self, B2Server},
     proxy::{FAULTS, Fault, Proxy},
     rest::{How, Kind as RestKind, RestServer},
     s3::{KEY, Kind as S3Kind, S3Server, SECRET},
@@ -30,6 +31,8 @@ fn everything(server: u16, phases: std::ops::Range<usize>, address: impl Fn(u16,
             let mut command = sandbox.coffer(arguments);
             command.env("COFFER_REPOSITORY", address(port, phase));
             command.env("AWS_ACCESS_KEY_ID", KEY).env("AWS_SECRET_ACCESS_KEY", SECRET);
+            command.env("B2_KEY_ID", b2::KEY_ID).env("B2_KEY", b2::KEY);
+            command.args(["-o", &format!("b2.authority=http://127.0.0.1:{port}")]);
             let output = command.assert();
             let said = stderr(&output);
             assert_eq!(output.get_output().status.code(), Some(0), "phase {phase}: {arguments:?}: {said}");
@@ -157,4 +160,11 @@ fn rclone() {
 fn s3() {
     let server = S3Server::start(S3Kind::Seaweed);
     everything(server.port, 0..3, |port, phase| format!("s3:http://127.0.0.1:{port}/bucket/repo{phase}"));
+}
+
+/// Its addresses, those for uploads too, are those that it was asked at: all goes through the proxy.
+#[test]
+fn b2() {
+    let server = B2Server::start();
+    everything(server.port, 0..3, |_, phase| format!("b2:bucket:repo{phase}"));
 }
