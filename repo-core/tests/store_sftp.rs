@@ -76,9 +76,35 @@ fn tell(error: StoreError) -> (StoreErrorKind, String) {
 
 #[test]
 fn sshd_keeps_the_contract() {
-    let server = Arc::new(SshServer::start());
+    keeps_the_contract(&Arc::new(SshServer::start()));
+}
+
+/// One to whom the server's other files are as strange as to us, in a folder of his own; in other folders he may do nothing.
+#[test]
+fn an_ordinary_user_keeps_the_contract() {
+    let server = Arc::new(SshServer::start_for_ordinary_user());
+    keeps_the_contract(&server);
+    if uzers::get_effective_uid() != 0 {
+        return; // nobody else could make the folder that is not his
+    }
+    let foreign = server.data().join("foreign");
+    for folder in ["", "locks"] {
+        fs::create_dir(foreign.join(folder)).unwrap();
+    }
+    let store = store(&server, "foreign");
+    let bytes = b"a note".to_vec();
+    let name = object(Place::Locks, &bytes);
+    let (kind, text) = tell(store.put(&name, &bytes).unwrap_err());
+    assert_eq!(kind, StoreErrorKind::Denied, "{text}");
+    assert_eq!(fs::read_dir(foreign.join("locks")).unwrap().count(), 0);
+    fs::write(foreign.join("locks").join(name.id().to_string()), &bytes).unwrap();
+    assert_eq!(tell(store.delete(&name).unwrap_err()).0, StoreErrorKind::Denied);
+    store.get(&name, ALL, &mut Vec::new()).unwrap();
+}
+
+fn keeps_the_contract(server: &Arc<SshServer>) {
     let number = AtomicUsize::new(0);
-    check_store(|| Box::new(store(&server, &format!("a/b{}", number.fetch_add(1, Ordering::Relaxed)))));
+    check_store(|| Box::new(store(server, &format!("a/b{}", number.fetch_add(1, Ordering::Relaxed)))));
     // What is written leaves nothing else behind.
     for repository in fs::read_dir(server.data().join("a")).unwrap() {
         let repository = repository.unwrap().path();

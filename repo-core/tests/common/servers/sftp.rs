@@ -1,8 +1,8 @@
-//! `sshd` of OpenSSH, for the user who runs the tests and nobody else.
+//! `sshd` of OpenSSH, for the user who runs the tests, or for one who may do nothing else.
 
 use std::{
     fs,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{PermissionsExt, chown},
     path::PathBuf,
     process::{Command, Stdio},
 };
@@ -13,10 +13,24 @@ use super::{Server, free_port, listens};
 pub(crate) struct SshServer {
     pub(crate) server: Server,
     pub(crate) port: u16,
+    user: Option<&'static str>,
 }
 
+/// An ordinary user that every system has, with the numbers of user and group.
+const NOBODY: (&str, u32) = ("nobody", 65_534);
+
 impl SshServer {
+    /// A server that lets in who runs the tests.
     pub(crate) fn start() -> Self {
+        Self::start_for(None)
+    }
+
+    /// A server that lets in an ordinary user, with his rights: `nobody` where root runs the tests.
+    pub(crate) fn start_for_ordinary_user() -> Self {
+        Self::start_for((uzers::get_effective_uid() == 0).then_some(NOBODY))
+    }
+
+    fn start_for(user: Option<(&'static str, u32)>) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name);
         for key in ["host", "client"] {
@@ -50,9 +64,14 @@ impl SshServer {
         fs::write(path("ssh_config"), ssh_config).unwrap();
         fs::set_permissions(path("ssh_config"), fs::Permissions::from_mode(0o600)).unwrap();
         let mut command = Command::new("/usr/sbin/sshd");
+        if let Some((_, number)) = user {
+            for name in ["", "authorized", "data"] {
+                chown(path(name), Some(number), Some(number)).unwrap();
+            }
+        }
         command.args(["-D", "-e", "-f"]).arg(path("sshd_config"));
         let server = Server::start(command, folder, || listens(port));
-        Self { server, port }
+        Self { server, port, user: user.map(|(name, _)| name) }
     }
 
     /// A folder for repositories.
@@ -79,6 +98,9 @@ impl SshServer {
     pub(crate) fn ssh_by(&self, port: u16) -> Command {
         let mut command = Command::new("ssh");
         command.arg("-F").arg(self.ssh_config()).arg(format!("-oHostKeyAlias={}", self.key_alias()));
+        if let Some(user) = self.user {
+            command.args(["-l", user]);
+        }
         command.args(["-p", &port.to_string(), "127.0.0.1", "-s", "sftp"]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
