@@ -87,6 +87,33 @@ fn keys_and_buckets() {
     );
 }
 
+/// Keys in a file count before all others; a file without them is named.
+#[test]
+fn keys_in_a_file() {
+    let server = S3Server::start(S3Kind::Seaweed);
+    let sandbox = Sandbox::new();
+    let keys = sandbox.path("keys");
+    let option = format!("s3.credentials-file={}", keys.display());
+    let run = |arguments: &[&str]| {
+        let mut command = sandbox.coffer(arguments);
+        command.env("COFFER_REPOSITORY", format!("s3:{}/bucket/of-a-file", server.endpoint()));
+        command.env("AWS_ACCESS_KEY_ID", "nobody").env("AWS_SECRET_ACCESS_KEY", "geheim");
+        command.args(["-o", &option]).assert()
+    };
+    sandbox.write("keys", &format!("[default]\naws_access_key_id = {KEY}\naws_secret_access_key = {SECRET}\n"));
+    run(&["init"]).success();
+    run(&["backup", "src"]).success();
+    for content in ["[default]\n", "not a file of keys\n"] {
+        sandbox.write("keys", content);
+        let output = run(&["snapshots"]).failure();
+        let said = stderr(&output);
+        assert!(said.contains(keys.to_str().unwrap()) && !said.contains("geheim"), "{content}: {said}");
+    }
+    std::fs::remove_file(&keys).unwrap();
+    let said = stderr(&run(&["snapshots"]).failure());
+    assert!(said.contains(keys.to_str().unwrap()) && said.contains("No such file"), "{said}");
+}
+
 /// Users who may not do one of what a store does: whatever needs it says so, whatever does not works, and nothing is harmed.
 #[test]
 fn one_right_is_missing() {
