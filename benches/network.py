@@ -3,7 +3,7 @@
 
     cargo build --release -p repo-cli -p coffer-benches
     .ci/install-test-servers
-    benches/network.py --source DIRECTORY [--tools coffer restic rustic] [--delays 0 20] [--rounds 2] [--json FILE]
+    benches/network.py --source DIRECTORY [--tools coffer restic rustic] [--delays 0 20] [--direct] [--rounds 2] [--json FILE]
 
 Programs are found on the PATH, or named: --coffer target/release/coffer --restic /opt/restic. Each tool has a bucket, a cache and a
 proxy (benches/src/bin/delay.rs) of its own, the same one with each delay, so that what the proxy costs is in all figures. The source is
@@ -104,6 +104,19 @@ class Proxy:
         self.process.wait()
 
 
+class NoProxy:
+    """The server itself: what it costs less shows, and nothing is counted."""
+
+    def __init__(self, server_port):
+        self.port = server_port
+
+    def counts(self):
+        return {"requests": {}, "sent_bytes": 0, "received_bytes": 0}
+
+    def end(self):
+        pass
+
+
 class Tool:
     """A program with a repository in a bucket, and everything of its own in a folder."""
 
@@ -180,7 +193,7 @@ def race(options, folder):
                 for name in options.tools:
                     bucket = f"race-{number}-{delay}-{name}"
                     seaweed.make_bucket(bucket)
-                    proxy = Proxy(options.proxy, seaweed.port, delay)
+                    proxy = NoProxy(seaweed.port) if options.direct else Proxy(options.proxy, seaweed.port, delay)
                     tool = Tool(name, getattr(options, name), folder / bucket, proxy.port, bucket, source)
                     try:
                         for step in STEPS:
@@ -223,6 +236,7 @@ def main():
     parser.add_argument("--source", type=pathlib.Path, required=True, help="what is backed up")
     parser.add_argument("--tools", nargs="+", choices=("coffer", "restic", "rustic"), default=["coffer", "restic", "rustic"])
     parser.add_argument("--delays", nargs="+", type=int, default=[0, 20], metavar="MS", help="added to each request")
+    parser.add_argument("--direct", action="store_true", help="without proxy, so without delay and counts")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--work", type=pathlib.Path, help="a folder for the server's data and what is restored; should be in memory")
     parser.add_argument("--json", type=pathlib.Path, help="where all figures are written to")
@@ -230,6 +244,8 @@ def main():
         parser.add_argument(f"--{tool}", default=tool, metavar="PROGRAM")
     parser.add_argument("--proxy", type=pathlib.Path, default=ROOT / "target/release/delay", metavar="PROGRAM")
     options = parser.parse_args()
+    if options.direct:
+        options.delays = [0]
     for tool in [*(getattr(options, tool) for tool in options.tools), str(options.proxy)]:
         if shutil.which(tool) is None:
             sys.exit(f"there is no {tool}")

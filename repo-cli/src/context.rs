@@ -193,6 +193,15 @@ impl Context {
         Ok(BlobReader::with_lookup(Arc::clone(repository), index, CACHE_BYTES))
     }
 
+    /// Threads that read packs: as many as the store's connections where each waits for an answer from far away, else 0, for as many as
+    /// there are processors.
+    pub(crate) fn reading_threads(&self, repository: &Opened) -> Result<usize> {
+        let is_remote = Access::resolve(&self.global, &self.environment)?.is_remote();
+        let connections = repository.store().abilities().connections.min(READING_THREADS_MAX);
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        Ok(if is_remote && connections > processors { connections } else { 0 })
+    }
+
     /// The name of the machine backups are of, if a flag or a variable says so.
     pub(crate) fn named_host(&self, flag: Option<&str>) -> Result<Option<String>> {
         match (flag, self.environment.get("HOST")) {
@@ -202,6 +211,9 @@ impl Context {
         }
     }
 }
+
+/// Each takes some 6 MiB.
+const READING_THREADS_MAX: usize = 8;
 
 /// Whether there is surely nothing in the folder where the repository is to be; of other places that is not known yet.
 fn is_absent(access: &Access) -> bool {

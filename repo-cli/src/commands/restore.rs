@@ -144,6 +144,7 @@ impl RestoreArgs {
             delete: self.delete,
             dry_run: self.dry_run,
             verify: self.verify,
+            threads: context.reading_threads(&repository)?,
             ..RestoreOptions::default()
         };
         output.note(&format!("restoring snapshot {} to {sink}", chosen.id.short()));
