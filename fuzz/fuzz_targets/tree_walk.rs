@@ -51,8 +51,8 @@ impl ReadBlobs for Blobs {
         Ok(())
     }
 
-    fn locate(&self, _: BlobKind, _: &BlobId) -> Option<BlobLocation> {
-        None
+    fn locate(&self, _: BlobKind, _: &BlobId) -> Result<Option<BlobLocation>> {
+        Ok(None)
     }
 }
 
