@@ -18,7 +18,6 @@ pub(super) const CONNECT: Duration = Duration::from_secs(20);
 pub(super) const SILENCE: Duration = Duration::from_mins(2);
 
 /// Longest silence before a listing begins: some servers gather it as a whole from a store of their own.
-#[allow(dead_code, reason = "which stores need it depends on the features")]
 pub(super) const LISTING_SILENCE: Duration = Duration::from_mins(10);
 
 /// Slowest transfer that is waited for, in bytes a second. A full pack then takes half an hour.
