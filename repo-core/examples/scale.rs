@@ -22,6 +22,7 @@ use repo_core::{
     cache::{Cache, Scope},
     crypto::kdf::KdfCost,
     error::StoreError,
+    hand_on,
     progress::{Cancel, Silent},
     repository::{InitOptions, Repository, config::Parameters},
     runtime::SystemRuntime,
@@ -29,7 +30,7 @@ use repo_core::{
         Directory, FileReader, FileType, OwnerNames, Part, Source, SourceError, Stat,
         stream::{StreamOptions, StreamSource},
     },
-    store::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store, local::LocalStore},
+    store::{ObjectInfo, ObjectName, Place, Store, local::LocalStore},
     time::Timestamp,
     tree::{
         name::Name,
@@ -47,18 +48,14 @@ struct Forgetful {
 const KIND_BYTE: usize = 10;
 
 impl Store for Forgetful {
-    fn create(&self) -> Result<(), StoreError> {
-        self.disk.create()
-    }
+    hand_on!(self.disk: create, get, stat, delete, abilities, location);
+
     fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
         if name.place() == Place::Data && bytes.len() > KIND_BYTE && bytes[KIND_BYTE] == data_kind() {
             self.packs.lock().expect("no panic").insert(*name, bytes.len() as u64);
             return Ok(());
         }
         self.disk.put(name, bytes)
-    }
-    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
-        self.disk.get(name, range, into)
     }
     fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
         if place == Place::Data {
@@ -67,18 +64,6 @@ impl Store for Forgetful {
             }
         }
         self.disk.list(place, visit)
-    }
-    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
-        self.disk.stat(name)
-    }
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.disk.delete(name)
-    }
-    fn abilities(&self) -> Abilities {
-        self.disk.abilities()
-    }
-    fn location(&self) -> String {
-        self.disk.location()
     }
 }
 

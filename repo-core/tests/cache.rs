@@ -22,10 +22,11 @@ use repo_core::{
     cache::{Cache, Scope},
     check::{CheckOptions, check},
     error::StoreError,
+    hand_on,
     progress::{Cancel, Silent},
     repository::{Repository, config::Parameters, reader::BlobReader},
     store::{
-        Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
+        ByteRange, ObjectName, Place, Store,
         count::{CountingStore, Counts},
         memory::MemoryStore,
     },
@@ -349,12 +350,8 @@ struct Busy {
 }
 
 impl Store for Busy {
-    fn create(&self) -> Result<(), StoreError> {
-        self.inner.create()
-    }
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        self.inner.put(name, bytes)
-    }
+    hand_on!(self.inner: create, put, list, stat, delete, abilities, location);
+
     fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
         if name.place() == Place::Snapshots {
             let now = self.now.fetch_add(1, Ordering::SeqCst) + 1;
@@ -365,21 +362,6 @@ impl Store for Busy {
             self.now.fetch_sub(1, Ordering::SeqCst);
         }
         self.inner.get(name, range, into)
-    }
-    fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
-        self.inner.list(place, visit)
-    }
-    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
-        self.inner.stat(name)
-    }
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.delete(name)
-    }
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
-    }
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 

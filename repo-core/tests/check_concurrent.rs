@@ -13,9 +13,10 @@ use check_fixture::{check_all, small};
 use repo_core::{
     check::FindingKind,
     error::StoreError,
+    hand_on,
     repository::Repository,
     runtime::SystemRuntime,
-    store::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store, memory::MemoryStore},
+    store::{ByteRange, ObjectInfo, ObjectName, Place, Store, memory::MemoryStore},
 };
 
 /// A store in which somebody forgets and prunes everything before a certain request of a check.
@@ -41,13 +42,7 @@ impl Pruned {
 }
 
 impl Store for Pruned {
-    fn create(&self) -> Result<(), StoreError> {
-        self.store.create()
-    }
-
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        self.store.put(name, bytes)
-    }
+    hand_on!(self.store: create, put, delete, abilities, location);
 
     fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
         self.before_request();
@@ -62,18 +57,6 @@ impl Store for Pruned {
     fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
         self.before_request();
         self.store.stat(name)
-    }
-
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.store.delete(name)
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.store.abilities()
-    }
-
-    fn location(&self) -> String {
-        self.store.location()
     }
 }
 

@@ -8,11 +8,12 @@ use repo_core::{
     crypto::kdf::KdfCost,
     doctor::{Answer, Extent, Question, Report, examine},
     error::{Error, StoreError, StoreErrorKind},
+    hand_on,
     progress::Cancel,
     repository::{InitOptions, Repository, config::Parameters, notes::Session},
     runtime::{Runtime, SystemRuntime},
     store::{
-        Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
+        ObjectInfo, ObjectName, Place, Store,
         local::LocalStore,
         memory::MemoryStore,
         testing::{Fault, FaultStore, Request},
@@ -111,17 +112,13 @@ struct Careless {
 }
 
 impl Store for Careless {
-    fn create(&self) -> Result<(), StoreError> {
-        self.inner.create()
-    }
+    hand_on!(self.inner: create, get, stat, delete, abilities, location);
+
     fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
         match self.inner.put(name, bytes) {
             Err(error) if error.kind == StoreErrorKind::Exists => Ok(()),
             result => result,
         }
-    }
-    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
-        self.inner.get(name, range, into)
     }
     fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
         let mut left = self.page_entries;
@@ -131,18 +128,6 @@ impl Store for Careless {
                 visit(info);
             }
         })
-    }
-    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
-        self.inner.stat(name)
-    }
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.delete(name)
-    }
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
-    }
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 

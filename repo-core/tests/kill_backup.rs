@@ -28,6 +28,7 @@ use repo_core::{
     backup::BackupOptions,
     crypto::kdf::KdfCost,
     error::StoreError,
+    hand_on,
     id::SnapshotId,
     progress::{Cancel, Silent},
     repository::{InitOptions, Repository, config::Parameters, notes::Session, reader::BlobReader},
@@ -36,7 +37,7 @@ use repo_core::{
     sink::local::{LocalOptions as SinkOptions, LocalSink},
     snapshot::Listing,
     source::local::{LocalOptions, LocalSource, Target},
-    store::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store, local::LocalStore},
+    store::{ByteRange, ObjectInfo, ObjectName, Place, Store, local::LocalStore},
     time::Timestamp,
 };
 use rustix::process::{Signal, getpid, kill_process};
@@ -73,6 +74,8 @@ fn die() -> ! {
 }
 
 impl Store for Deadly {
+    hand_on!(self.inner: abilities, location);
+
     fn create(&self) -> Result<(), StoreError> {
         self.perform(|| self.inner.create())
     }
@@ -90,12 +93,6 @@ impl Store for Deadly {
     }
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.perform(|| self.inner.delete(name))
-    }
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
-    }
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::{
-    Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
+    ByteRange, ObjectInfo, ObjectName, Place, Store,
     count::{CountingStore, Counts},
 };
 use crate::error::{StoreError, StoreErrorKind};
@@ -112,9 +112,7 @@ impl<S: Store> BudgetStore<S> {
 }
 
 impl<S: Store> Store for BudgetStore<S> {
-    fn create(&self) -> Result<(), StoreError> {
-        self.inner.create()
-    }
+    hand_on!(self.inner: create, abilities, location);
 
     fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
         let next = Counts { puts: 1, written_bytes: bytes.len() as u64, ..Counts::default() };
@@ -146,14 +144,6 @@ impl<S: Store> Store for BudgetStore<S> {
             self.admit(Counts { deletes: 1, ..Counts::default() }, "delete", name)?;
         }
         self.inner.delete(name)
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 

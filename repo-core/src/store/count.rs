@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store};
+use super::{ByteRange, ObjectInfo, ObjectName, Place, Store};
 use crate::error::StoreError;
 
 /// What has passed through a [`CountingStore`]. Requests that failed are counted too, their bytes are not.
@@ -105,9 +105,7 @@ fn add(counter: &AtomicU64, more: u64) {
 }
 
 impl<S: Store> Store for CountingStore<S> {
-    fn create(&self) -> Result<(), StoreError> {
-        self.inner.create()
-    }
+    hand_on!(self.inner: create, abilities, location);
 
     fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
         add(&self.puts, 1);
@@ -135,14 +133,6 @@ impl<S: Store> Store for CountingStore<S> {
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         add(&self.deletes, 1);
         self.inner.delete(name)
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 

@@ -10,6 +10,9 @@ use crate::{
     time::Timestamp,
 };
 
+#[macro_use]
+mod hand_on;
+
 #[cfg(feature = "b2")]
 pub mod b2;
 pub mod budget;
@@ -30,7 +33,6 @@ pub mod retry;
 pub mod secret;
 #[cfg(feature = "sftp")]
 pub mod sftp;
-mod shared;
 pub mod tls;
 
 #[cfg(any(test, feature = "test-support"))]

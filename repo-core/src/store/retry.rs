@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store};
+use super::{ByteRange, ObjectInfo, ObjectName, Place, Store};
 use crate::{
     error::{StoreError, StoreErrorKind},
     progress::Cancel,
@@ -237,6 +237,8 @@ impl<S: Store> RetryStore<S> {
 }
 
 impl<S: Store> Store for RetryStore<S> {
+    hand_on!(self.inner: abilities, location);
+
     fn create(&self) -> Result<(), StoreError> {
         self.retry(|_| self.inner.create())
     }
@@ -274,14 +276,6 @@ impl<S: Store> Store for RetryStore<S> {
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.retry(|_| self.inner.delete(name))
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 
@@ -399,6 +393,8 @@ mod tests {
     }
 
     impl Store for BusyStore {
+        hand_on!(self.inner: put, get, list, stat, delete, abilities, location);
+
         fn create(&self) -> Result<(), StoreError> {
             let left = self.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
             if left.is_err() {
@@ -407,27 +403,6 @@ mod tests {
             let source = Box::new(Busy { reason: "busy".into(), pause: self.pause });
             let (object, location) = ("it".into(), self.location());
             Err(StoreError { kind: StoreErrorKind::Retry, operation: "create", object, location, source })
-        }
-        fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-            self.inner.put(name, bytes)
-        }
-        fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
-            self.inner.get(name, range, into)
-        }
-        fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
-            self.inner.list(place, visit)
-        }
-        fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
-            self.inner.stat(name)
-        }
-        fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-            self.inner.delete(name)
-        }
-        fn abilities(&self) -> Abilities {
-            self.inner.abilities()
-        }
-        fn location(&self) -> String {
-            self.inner.location()
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store, retry::Pace};
+use super::{ByteRange, ObjectName, Store, retry::Pace};
 use crate::error::StoreError;
 
 /// Limits of both directions, shared by all connections of a store.
@@ -125,9 +125,7 @@ impl<S: Store> ThrottledStore<S> {
 }
 
 impl<S: Store> Store for ThrottledStore<S> {
-    fn create(&self) -> Result<(), StoreError> {
-        self.inner.create()
-    }
+    hand_on!(self.inner: create, list, stat, delete, abilities, location);
 
     fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
         self.throttle.send(bytes.len() as u64);
@@ -139,32 +137,12 @@ impl<S: Store> Store for ThrottledStore<S> {
         self.throttle.fetch(into.len() as u64);
         Ok(())
     }
-
-    fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
-        self.inner.list(place, visit)
-    }
-
-    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
-        self.inner.stat(name)
-    }
-
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.delete(name)
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{memory::MemoryStore, testing::contract::object};
+    use crate::store::{Place, memory::MemoryStore, testing::contract::object};
 
     /// A clock that only pauses move.
     #[derive(Default)]

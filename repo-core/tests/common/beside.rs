@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use repo_core::{
     error::StoreError,
-    store::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store, memory::MemoryStore},
+    hand_on,
+    store::{ByteRange, ObjectInfo, ObjectName, Place, Store, memory::MemoryStore},
 };
 
 /// What happens between two operations of the backup, by somebody else.
@@ -34,9 +35,8 @@ impl Shared {
 }
 
 impl Store for Shared {
-    fn create(&self) -> Result<(), StoreError> {
-        self.0.create()
-    }
+    hand_on!(self.0: create, abilities, location);
+
     fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
         self.at(Moment::Put(*name, bytes.len() as u64));
         self.0.put(name, bytes)
@@ -56,11 +56,5 @@ impl Store for Shared {
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.at(Moment::Delete(*name));
         self.0.delete(name)
-    }
-    fn abilities(&self) -> Abilities {
-        self.0.abilities()
-    }
-    fn location(&self) -> String {
-        self.0.location()
     }
 }

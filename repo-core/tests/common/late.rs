@@ -7,9 +7,10 @@ use std::{
 
 use repo_core::{
     error::StoreError,
+    hand_on,
     repository::Repository,
     runtime::{Runtime, SystemRuntime},
-    store::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store, memory::MemoryStore},
+    store::{Abilities, ObjectInfo, ObjectName, Place, Store, memory::MemoryStore},
     time::Timestamp,
 };
 
@@ -56,18 +57,14 @@ impl Runtime for LateStore {
 }
 
 impl Store for LateStore {
-    fn create(&self) -> Result<(), StoreError> {
-        self.inner.create()
-    }
+    hand_on!(self.inner: create, get, stat, location);
+
     fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
         self.inner.put(name, bytes)?;
         let mut late = self.late.lock().unwrap();
         let now_ms = late.now_ms;
         late.put.insert(*name, now_ms);
         Ok(())
-    }
-    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
-        self.inner.get(name, range, into)
     }
     fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
         let late = self.late.lock().unwrap();
@@ -82,9 +79,6 @@ impl Store for LateStore {
         ghosts.for_each(|(_, (_, info))| visit(*info));
         Ok(())
     }
-    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
-        self.inner.stat(name)
-    }
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         let info = self.inner.stat(name)?;
         self.inner.delete(name)?;
@@ -95,8 +89,5 @@ impl Store for LateStore {
     }
     fn abilities(&self) -> Abilities {
         Abilities { visibility_delay_ms: DELAY_MS, ..self.inner.abilities() }
-    }
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }

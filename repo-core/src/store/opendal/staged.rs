@@ -12,7 +12,7 @@ use opendal::Buffer;
 use super::{BucketStore, Failure, remote};
 use crate::{
     error::{StoreError, StoreErrorKind},
-    store::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store},
+    store::{ObjectInfo, ObjectName, Place, Store},
 };
 
 /// A store that writes so.
@@ -141,16 +141,14 @@ impl StagedStore {
 }
 
 impl Store for StagedStore {
+    hand_on!(self.inner: get, stat, delete, abilities, location);
+
     fn create(&self) -> Result<(), StoreError> {
         self.make_folders().map_err(|failed| self.inner.error("create", "the repository's folders", failed))
     }
 
     fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
         self.write(name, bytes).map_err(|failed| self.inner.error("write", name, failed))
-    }
-
-    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
-        self.inner.get(name, range, into)
     }
 
     fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
@@ -165,21 +163,5 @@ impl Store for StagedStore {
             return Err(told(no_folder(StoreErrorKind::NotFound, place)));
         }
         Ok(())
-    }
-
-    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
-        self.inner.stat(name)
-    }
-
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.delete(name)
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }

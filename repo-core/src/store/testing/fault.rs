@@ -10,7 +10,7 @@ use std::sync::{
 
 use crate::{
     error::{StoreError, StoreErrorKind},
-    store::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store},
+    store::{ByteRange, ObjectInfo, ObjectName, Place, Store},
 };
 
 /// What goes wrong with an operation.
@@ -271,6 +271,8 @@ impl Begun {
 }
 
 impl<S: Store> Store for FaultStore<S> {
+    hand_on!(self.inner: abilities, location);
+
     fn create(&self) -> Result<(), StoreError> {
         let begun = self.begin(Request::Create, Place::Config, &"the repository's folders")?;
         self.end(&begun, self.inner.create())
@@ -362,14 +364,6 @@ impl<S: Store> Store for FaultStore<S> {
             self.script().deleted.extend(info);
         }
         self.end(&begun, answer)
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 

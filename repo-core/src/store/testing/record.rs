@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::{
     error::{StoreError, StoreErrorKind},
-    store::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store},
+    store::{ByteRange, ObjectInfo, ObjectName, Place, Store},
 };
 
 /// What was asked of the store.
@@ -127,6 +127,8 @@ impl<S: Store> RecordingStore<S> {
 }
 
 impl<S: Store> Store for RecordingStore<S> {
+    hand_on!(self.inner: abilities, location);
+
     fn create(&self) -> Result<(), StoreError> {
         self.recorded(Operation::Create, || self.inner.create())
     }
@@ -150,14 +152,6 @@ impl<S: Store> Store for RecordingStore<S> {
 
     fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
         self.recorded(Operation::Delete { name: *name }, || self.inner.delete(name))
-    }
-
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
-    }
-
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 
@@ -192,30 +186,11 @@ mod tests {
         /// Lets its operations go on only when two are under way.
         struct Meeting(MemoryStore, Barrier);
         impl Store for Meeting {
+            hand_on!(self.0: put, get, list, stat, delete, abilities, location);
+
             fn create(&self) -> Result<(), StoreError> {
                 self.1.wait();
                 self.0.create()
-            }
-            fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-                self.0.put(name, bytes)
-            }
-            fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
-                self.0.get(name, range, into)
-            }
-            fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
-                self.0.list(place, visit)
-            }
-            fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
-                self.0.stat(name)
-            }
-            fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-                self.0.delete(name)
-            }
-            fn abilities(&self) -> Abilities {
-                self.0.abilities()
-            }
-            fn location(&self) -> String {
-                self.0.location()
             }
         }
         let store = RecordingStore::new(Meeting(MemoryStore::new(), Barrier::new(2)));
