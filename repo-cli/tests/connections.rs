@@ -1,6 +1,6 @@
 //! A restore from afar keeps as many requests under way as the store may have connections, and never more.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a test that cannot go on fails, and says why")]
 
 mod common;
 #[path = "../../repo-core/tests/common/servers/mod.rs"]
