@@ -117,7 +117,8 @@ impl Context {
         let store = self.store(access)?;
         let is_there = match &access.address {
             Address::Local(path) => path.join("config").exists(),
-            _ => !is_empty(&*store)?,
+            // Nobody is asked for the password of what will not be made. Who is not asked learns of it a moment later.
+            _ => matches!(access.password, PasswordSource::Ask) && !is_empty(&*store)?,
         };
         let location = store.location();
         if is_there {
@@ -143,7 +144,10 @@ impl Context {
             Some(like) => Repository::init_like(like, store, runtime, &options),
             None => Repository::init(store, runtime, &options),
         };
-        let repository = made.map_err(|error| Failure::from(error).state("no repository was made"))?;
+        let repository = made.map_err(|error| {
+            let is_there = matches!(error, Error::RepositoryExists { .. });
+            Failure::from(error).state(if is_there { "nothing was changed" } else { "no repository was made" })
+        })?;
         if access.embedded {
             self.output.note(&format!("made a repository in {location}"));
         }
@@ -167,6 +171,7 @@ impl Context {
     fn try_store(&self, repository: &Repository) -> Result<()> {
         let made = "the repository was made, and nothing is in it";
         let report = doctor::ask(self, repository, Extent::Short).map_err(|failure| failure.state(made))?;
+        repository.keep_first_store_report(&report).map_err(|error| Failure::from(error).state(made))?;
         for finding in report.findings.iter().filter(|finding| finding.answer == Answer::Weak) {
             self.output.warning(&format!("the store: {}", finding.detail));
         }

@@ -137,7 +137,7 @@ fn rest_server() {
         &asked,
         &[
             // Most of it is the doctor.
-            ("init", [22, 32, 4, 50, 14]),
+            ("init", [15, 13, 2, 25, 5]),
             ("first backup", [6, 7, 8, 10, 1]),
             ("snapshots, cold", [0, 4, 2, 0, 0]),
             ("snapshots, warm", [0, 2, 2, 0, 0]),
@@ -160,7 +160,7 @@ fn seaweed() {
     hold(
         &asked,
         &[
-            ("init", [22, 34, 5, 24, 14]),
+            ("init", [15, 15, 3, 8, 5]),
             ("first backup", [6, 7, 8, 4, 1]),
             ("snapshots, cold", [0, 4, 2, 0, 0]),
             ("snapshots, warm", [0, 2, 2, 0, 0]),

@@ -24,7 +24,7 @@ use crate::{
 /// thousand requests; "coffer init" does a short form of it. The result is kept in the repository, and shown by "coffer info".
 #[derive(Debug, Args)]
 pub(crate) struct DoctorArgs {
-    /// About a hundred requests only
+    /// About forty requests only
     #[arg(long)]
     short: bool,
 }
@@ -33,6 +33,7 @@ impl DoctorArgs {
     pub(crate) fn run(&self, context: &Context) -> Result<Ending> {
         let repository = context.open()?;
         let report = ask(context, &repository, if self.short { Extent::Short } else { Extent::Long })?;
+        repository.keep_store_report(&report)?;
         let output = &context.output;
         if output.json() {
             output.document(&document(&report))?;
@@ -46,11 +47,9 @@ impl DoctorArgs {
     }
 }
 
-/// Examines the store, and keeps the result in the repository.
+/// Examines the store.
 pub(crate) fn ask(context: &Context, repository: &Repository, extent: Extent) -> Result<Report> {
-    let report = examine(repository, &session_note("doctor"), PROGRAM, extent, &context.cancel)?;
-    repository.keep_store_report(&report)?;
-    Ok(report)
+    Ok(examine(repository, &session_note("doctor"), PROGRAM, extent, &context.cancel)?)
 }
 
 /// The failure that a store is which loses or changes what it is given.

@@ -16,6 +16,7 @@ use crate::{
     store::{ObjectName, Place},
 };
 
+mod findings;
 mod probes;
 
 pub use crate::repository::store_report::{Answer, Extent, Finding, Question, Report};
@@ -33,21 +34,20 @@ pub fn examine(
     cancel: &Cancel,
 ) -> Result<Report> {
     let doctor = Doctor { repository, session, extent, cancel };
-    let mut findings = Vec::new();
-    let (visibility, deleting, clock_ahead_seconds) = doctor.life_of_objects()?;
-    findings.extend([visibility, deleting, doctor.ranges()?, doctor.replacing()?, doctor.races()?]);
-    findings.push(probes::clock(clock_ahead_seconds));
+    let (mut answers, clock_ahead_seconds) = doctor.life_of_objects()?;
+    answers.push(findings::clock(clock_ahead_seconds));
     if extent == Extent::Long {
-        findings.push(doctor.paging()?);
+        answers.push(doctor.paging()?);
     }
-    findings.push(doctor.rights()?);
+    answers.push(doctor.rights()?);
+    answers.sort_by_key(|finding| finding.question);
     Ok(Report {
         program: program.to_owned(),
         location: repository.store().location(),
         made: repository.runtime().now(),
         extent,
         clock_ahead_seconds,
-        findings,
+        findings: answers,
     })
 }
 
@@ -89,17 +89,20 @@ impl Doctor<'_> {
         (0..count).map(|_| seal()).collect()
     }
 
-    /// Stores objects, does something, and deletes them in any case.
-    fn with_stored<T>(&self, probes: &[Probe], work: impl FnOnce() -> Result<T>) -> Result<T> {
+    /// Stores objects, and waits until they have to show everywhere.
+    fn store_all(&self, probes: &[Probe]) -> Result<()> {
         let store = self.repository.store();
-        let stored = for_each(probes, self.connections(), |probe| {
+        for_each(probes, self.connections(), |probe| {
             self.cancel.check()?;
             Ok(store.put(&probe.name, &probe.bytes)?)
-        });
-        let result = stored.and_then(|()| {
-            self.settle();
-            work()
-        });
+        })?;
+        self.settle();
+        Ok(())
+    }
+
+    /// Does something with objects, and deletes them in any case, as far as they were stored.
+    fn deleting<T>(&self, probes: &[Probe], work: impl FnOnce() -> Result<T>) -> Result<T> {
+        let result = work();
         // All of them, also after one that failed.
         let failure = Mutex::new(None);
         for_each(probes, self.connections(), |probe| {

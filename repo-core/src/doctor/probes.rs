@@ -9,7 +9,10 @@ use std::{
     thread,
 };
 
-use super::{Answer, Doctor, Finding, Probe, Question, answer, finding};
+use super::{
+    Answer, Doctor, Extent, Finding, Probe, Question, answer, finding,
+    findings::{ONLY_INIT, RACERS, Seen, races, visibility},
+};
 use crate::{
     error::{Result, StoreError, StoreErrorKind},
     id::ObjectId,
@@ -17,157 +20,39 @@ use crate::{
     store::{ByteRange, ObjectName, Place},
 };
 
-/// Clients that race for one name.
-const RACERS: usize = 8;
-
 /// Objects in a listing of several pages: S3 and B2 tell of a thousand in one.
 const PAGED_OBJECTS: usize = 1_100;
 
-/// Seconds by which clocks may differ without a word.
-const CLOCK_SECONDS: u64 = 60;
-
 impl Doctor<'_> {
-    /// Stores some objects, looks at them in every way, deletes them, and looks again. Tells how far the store's clock is ahead, too.
-    pub(super) fn life_of_objects(&self) -> Result<(Finding, Finding, Option<i64>)> {
-        let probes = self.probes(self.many(8, 100))?;
-        let begin = self.repository.runtime().now().seconds();
-        let (visible, ahead) = self.with_stored(&probes, || {
+    /// Stores some objects, one or more of which several clients want to make, looks at them in every way, deletes them, and looks again.
+    /// All questions share the objects, so that few requests do. Tells how far the store's clock is ahead, too.
+    pub(super) fn life_of_objects(&self) -> Result<(Vec<Finding>, Option<i64>)> {
+        // Enough that a listing is noticed which ends early.
+        let (all, raced) = (self.many(4, 100), self.many(1, 60));
+        let probes = self.probes(all)?;
+        let (raced, plain) = probes.split_at(raced);
+        let (mut findings, ahead) = self.deleting(&probes, || {
+            let winners = self.race(raced)?;
+            let begin = self.repository.runtime().now().seconds();
+            self.store_all(plain)?;
             let end = self.repository.runtime().now().seconds();
-            let mut ahead = None;
-            if let Some(stored) = self.repository.store().stat(&probes[0].name)?.and_then(|info| info.modified) {
-                let stored = stored.seconds();
-                ahead = Some((stored - end).max(0) + (stored - begin).min(0));
-            }
-            Ok((self.look(&probes)?, ahead))
+            let seen = self.look(&probes)?;
+            let stored = plain.iter().find_map(|probe| seen.get(&probe.name)?.modified);
+            let ahead = stored.map(|stored| (stored.seconds() - end).max(0) + (stored.seconds() - begin).min(0));
+            let findings =
+                vec![visibility(&seen), self.ranges(&plain[0])?, self.replacing(&plain[0])?, races(&winners, &seen)];
+            Ok((findings, ahead))
         })?;
         self.settle();
-        Ok((visible, self.look_for_deleted(&probes)?, ahead))
+        findings.push(self.look_for_deleted(&probes)?);
+        Ok((findings, ahead))
     }
 
-    /// Whether all of them are there, whole, in every request.
-    fn look(&self, probes: &[Probe]) -> Result<Finding> {
+    /// Several clients store the same object at the same time. Tells of each object how many of them the store told that they did.
+    fn race<'a>(&self, probes: &'a [Probe]) -> Result<Vec<(&'a Probe, usize)>> {
         let store = self.repository.store();
-        let mut listed = BTreeMap::new();
-        store.list(Place::Locks, &mut |info| {
-            listed.insert(info.name, info.size_bytes);
-        })?;
-        let (unlisted, unread, unknown) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
-        for_each(probes, self.connections(), |probe| {
-            self.cancel.check()?;
-            let size_bytes = probe.bytes.len() as u64;
-            count_unless(&unlisted, listed.get(&probe.name) == Some(&size_bytes));
-            let mut bytes = Vec::new();
-            let whole = ByteRange::WholeUpTo { limit_bytes: size_bytes };
-            count_unless(&unread, answer(store.get(&probe.name, whole, &mut bytes))?.is_ok() && bytes == probe.bytes);
-            let told = answer(store.stat(&probe.name))?.ok().flatten();
-            count_unless(&unknown, told.is_some_and(|info| info.size_bytes == size_bytes));
-            Ok(())
-        })?;
-        let [unlisted, unread, unknown] = [unlisted, unread, unknown].map(AtomicUsize::into_inner);
-        let all = probes.len();
-        Ok(if unlisted + unread + unknown == 0 {
-            finding(Question::Visibility, Answer::Kept, format!("{all} objects were there as soon as they were stored"))
-        } else {
-            let detail = format!(
-                "of {all} objects that it confirmed, {unlisted} were not listed, {unread} could not be read as they were stored, and of \
-                 {unknown} it did not know"
-            );
-            finding(Question::Visibility, Answer::Broken, detail)
-        })
-    }
-
-    /// Whether none of them is there in any request.
-    fn look_for_deleted(&self, probes: &[Probe]) -> Result<Finding> {
-        let store = self.repository.store();
-        let mut listed = BTreeSet::new();
-        store.list(Place::Locks, &mut |info| {
-            listed.insert(info.name);
-        })?;
-        let left = AtomicUsize::new(0);
-        for_each(probes, self.connections(), |probe| {
-            self.cancel.check()?;
-            let mut bytes = Vec::new();
-            let limit_bytes = probe.bytes.len() as u64;
-            let read = answer(store.get(&probe.name, ByteRange::WholeUpTo { limit_bytes }, &mut bytes))?;
-            let is_gone = read.is_err_and(|error| error.kind == StoreErrorKind::NotFound);
-            count_unless(&left, is_gone && store.stat(&probe.name)?.is_none() && !listed.contains(&probe.name));
-            Ok(())
-        })?;
-        let (left, all) = (left.into_inner(), probes.len());
-        Ok(if left == 0 {
-            finding(Question::Deleting, Answer::Kept, format!("{all} objects were gone as soon as they were deleted"))
-        } else {
-            let detail = format!("of {all} objects that it confirmed to have deleted, {left} were still there");
-            finding(Question::Deleting, Answer::Broken, detail)
-        })
-    }
-
-    /// Parts of an object, at all edges.
-    pub(super) fn ranges(&self) -> Result<Finding> {
-        let probes = self.probes(1)?;
-        let Probe { name, bytes } = &probes[0];
-        let (size, size_bytes) = (bytes.len(), bytes.len() as u64);
-        let exact = |offset: usize, length: usize| {
-            let range = ByteRange::Exact { offset_bytes: offset as u64, length_bytes: length as u64 };
-            (range, bytes.get(offset..offset + length).map(<[u8]>::to_vec))
-        };
-        let suffix = |length: usize| {
-            let range = ByteRange::Suffix { length_bytes: length as u64 };
-            (range, Some(bytes[size.saturating_sub(length)..].to_vec()))
-        };
-        let questions = [
-            exact(0, 1),
-            exact(size - 1, 1),
-            exact(0, size),
-            exact(size / 3, size / 3),
-            exact(size / 2, size),
-            exact(size, 1),
-            suffix(1),
-            suffix(size),
-            suffix(size + 1),
-            (ByteRange::WholeUpTo { limit_bytes: size_bytes }, Some(bytes.clone())),
-            (ByteRange::WholeUpTo { limit_bytes: size_bytes - 1 }, None),
-        ];
-        self.with_stored(&probes, || {
-            for (range, expected) in &questions {
-                self.cancel.check()?;
-                let mut read = Vec::new();
-                let read = answer(self.repository.store().get(name, *range, &mut read))?.map(|()| read);
-                if read.as_ref().ok() != expected.as_ref() {
-                    let got = read.map_or_else(|error| in_words(&error), |read| format!("{} bytes", read.len()));
-                    let detail = format!("asked for {range:?} of {size_bytes} bytes it gave something else: {got}");
-                    return Ok(finding(Question::Ranges, Answer::Broken, detail));
-                }
-            }
-            let detail = format!("{} parts of an object were as they should be", questions.len());
-            Ok(finding(Question::Ranges, Answer::Kept, detail))
-        })
-    }
-
-    /// Whether an object that is there is left alone.
-    pub(super) fn replacing(&self) -> Result<Finding> {
-        let probes = self.probes(1)?;
-        let Probe { name, bytes } = &probes[0];
-        self.with_stored(&probes, || match answer(self.repository.store().put(name, bytes))? {
-            Err(error) if error.kind == StoreErrorKind::Exists => {
-                Ok(finding(Question::Replacing, Answer::Kept, "it refuses to replace an object"))
-            }
-            // A name is the hash of what it names, so that what replaces it is the same.
-            Ok(()) => Ok(finding(Question::Replacing, Answer::Weak, format!("it replaces objects. {ONLY_INIT}"))),
-            Err(error) => {
-                let detail =
-                    format!("asked to replace an object it did not say that there is one: {}", in_words(&error));
-                Ok(finding(Question::Replacing, Answer::Broken, detail))
-            }
-        })
-    }
-
-    /// Several clients store the same object at the same time.
-    pub(super) fn races(&self) -> Result<Finding> {
-        let rounds = self.many(1, 60);
-        let store = self.repository.store();
-        let mut rounds_won_twice = 0;
-        for probe in self.probes(rounds)? {
+        let mut winners = Vec::new();
+        for probe in probes {
             self.cancel.check()?;
             let wins = AtomicUsize::new(0);
             let failure = Mutex::new(None);
@@ -180,32 +65,135 @@ impl Doctor<'_> {
                     });
                 }
             });
-            let mut bytes = Vec::new();
-            self.settle();
-            let limit_bytes = probe.bytes.len() as u64;
-            let read = answer(store.get(&probe.name, ByteRange::WholeUpTo { limit_bytes }, &mut bytes));
-            let deleted = self.repository.delete_object(&probe.name);
             if let Some(error) = failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
                 return Err(error.into());
             }
-            let read = read?;
-            deleted?;
-            if wins.load(Ordering::Relaxed) == 0 || read.is_err() || bytes != probe.bytes {
-                let detail = format!(
-                    "{RACERS} clients stored an object at the same time, and it was not there as they stored it"
-                );
-                return Ok(finding(Question::Races, Answer::Broken, detail));
-            }
-            rounds_won_twice += usize::from(wins.into_inner() > 1);
+            winners.push((probe, wins.into_inner()));
         }
-        Ok(if rounds_won_twice == 0 {
-            let detail = format!("in {rounds} races of {RACERS} clients for one name exactly one won");
-            finding(Question::Races, Answer::Kept, detail)
+        Ok(winners)
+    }
+
+    /// Looks at objects that have to be there. In a short examination every other one is asked for by name, too.
+    fn look(&self, probes: &[Probe]) -> Result<BTreeMap<ObjectName, Seen>> {
+        let store = self.repository.store();
+        let mut listed = BTreeMap::new();
+        store.list(Place::Locks, &mut |info| {
+            listed.insert(info.name, info.size_bytes);
+        })?;
+        let seen = Mutex::new(BTreeMap::new());
+        let numbers: Vec<usize> = (0..probes.len()).collect();
+        for_each(&numbers, self.connections(), |number| {
+            self.cancel.check()?;
+            let Probe { name, bytes } = &probes[*number];
+            let size_bytes = bytes.len() as u64;
+            let mut read = Vec::new();
+            let whole = ByteRange::WholeUpTo { limit_bytes: size_bytes };
+            let is_read = answer(store.get(name, whole, &mut read))?.is_ok() && read == *bytes;
+            let (mut is_known, mut modified) = (true, None);
+            if self.extent == Extent::Long || !number.is_multiple_of(2) {
+                let told = answer(store.stat(name))?.ok().flatten();
+                is_known = told.as_ref().is_some_and(|info| info.size_bytes == size_bytes);
+                modified = told.and_then(|info| info.modified);
+            }
+            let is_listed = listed.get(name) == Some(&size_bytes);
+            let one = Seen { is_listed, is_read, is_known, modified };
+            seen.lock().unwrap_or_else(PoisonError::into_inner).insert(*name, one);
+            Ok(())
+        })?;
+        Ok(seen.into_inner().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether none of them is there in any request. In a short examination each is asked for in one way, besides the listing.
+    fn look_for_deleted(&self, probes: &[Probe]) -> Result<Finding> {
+        let store = self.repository.store();
+        let mut listed = BTreeSet::new();
+        store.list(Place::Locks, &mut |info| {
+            listed.insert(info.name);
+        })?;
+        let left = AtomicUsize::new(0);
+        let numbers: Vec<usize> = (0..probes.len()).collect();
+        for_each(&numbers, self.connections(), |number| {
+            self.cancel.check()?;
+            let Probe { name, bytes } = &probes[*number];
+            let mut is_left = listed.contains(name);
+            if self.extent == Extent::Long || number.is_multiple_of(2) {
+                let whole = ByteRange::WholeUpTo { limit_bytes: bytes.len() as u64 };
+                let read = answer(store.get(name, whole, &mut Vec::new()))?;
+                is_left |= !read.is_err_and(|error| error.kind == StoreErrorKind::NotFound);
+            }
+            if self.extent == Extent::Long || !number.is_multiple_of(2) {
+                is_left |= store.stat(name)?.is_some();
+            }
+            left.fetch_add(usize::from(is_left), Ordering::Relaxed);
+            Ok(())
+        })?;
+        let (left, all) = (left.into_inner(), probes.len());
+        Ok(if left == 0 {
+            finding(Question::Deleting, Answer::Kept, format!("{all} objects were gone as soon as they were deleted"))
         } else {
-            let detail = format!(
-                "in {rounds_won_twice} of {rounds} races of {RACERS} clients for one name more than one won. {ONLY_INIT}"
-            );
-            finding(Question::Races, Answer::Weak, detail)
+            let detail = format!("of {all} objects that it confirmed to have deleted, {left} were still there");
+            finding(Question::Deleting, Answer::Broken, detail)
+        })
+    }
+
+    /// Parts of an object, at all edges.
+    fn ranges(&self, probe: &Probe) -> Result<Finding> {
+        let Probe { name, bytes } = probe;
+        let (size, size_bytes) = (bytes.len(), bytes.len() as u64);
+        let exact = |offset: usize, length: usize| {
+            let range = ByteRange::Exact { offset_bytes: offset as u64, length_bytes: length as u64 };
+            (range, bytes.get(offset..offset + length).map(<[u8]>::to_vec))
+        };
+        let suffix = |length: usize| {
+            let range = ByteRange::Suffix { length_bytes: length as u64 };
+            (range, Some(bytes[size.saturating_sub(length)..].to_vec()))
+        };
+        let questions = [
+            exact(0, 1),
+            exact(size - 1, 1),
+            exact(size / 3, size / 3),
+            exact(size / 2, size),
+            exact(size, 1),
+            suffix(1),
+            suffix(size + 1),
+            // A store that is right so far, and when it is asked for the whole, could hardly be wrong here.
+            suffix(size),
+            exact(0, size),
+            (ByteRange::WholeUpTo { limit_bytes: size_bytes - 1 }, None),
+        ];
+        let questions = &questions[..self.many(7, questions.len())];
+        let wrong = Mutex::new(None);
+        for_each(questions, self.connections(), |(range, expected)| {
+            self.cancel.check()?;
+            let mut read = Vec::new();
+            let read = answer(self.repository.store().get(name, *range, &mut read))?.map(|()| read);
+            if read.as_ref().ok() != expected.as_ref() {
+                let got = read.map_or_else(|error| in_words(&error), |read| format!("{} bytes", read.len()));
+                let detail = format!("asked for {range:?} of {size_bytes} bytes it gave something else: {got}");
+                wrong.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(detail);
+            }
+            Ok(())
+        })?;
+        if let Some(detail) = wrong.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            return Ok(finding(Question::Ranges, Answer::Broken, detail));
+        }
+        let detail = format!("{} parts of an object were as they should be", questions.len());
+        Ok(finding(Question::Ranges, Answer::Kept, detail))
+    }
+
+    /// Whether an object that is there is left alone.
+    fn replacing(&self, probe: &Probe) -> Result<Finding> {
+        Ok(match answer(self.repository.store().put(&probe.name, &probe.bytes))? {
+            Err(error) if error.kind == StoreErrorKind::Exists => {
+                finding(Question::Replacing, Answer::Kept, "it refuses to replace an object")
+            }
+            // A name is the hash of what it names, so that what replaces it is the same.
+            Ok(()) => finding(Question::Replacing, Answer::Weak, format!("it replaces objects. {ONLY_INIT}")),
+            Err(error) => {
+                let detail =
+                    format!("asked to replace an object it did not say that there is one: {}", in_words(&error));
+                finding(Question::Replacing, Answer::Broken, detail)
+            }
         })
     }
 
@@ -214,7 +202,8 @@ impl Doctor<'_> {
         let stable = self.probes(PAGED_OBJECTS)?;
         let passing = self.probes(RACERS)?;
         let store = self.repository.store();
-        let told = self.with_stored(&stable, || {
+        let told = self.deleting(&stable, || {
+            self.store_all(&stable)?;
             let done = AtomicBool::new(false);
             thread::scope(|scope| {
                 let others = scope.spawn(|| -> Result<()> {
@@ -269,29 +258,6 @@ impl Doctor<'_> {
             _ => Ok(finding(Question::Rights, Answer::Kept, "this client may do all that coffer does")),
         }
     }
-}
-
-/// What the store's clock means for coffer.
-pub(super) fn clock(ahead_seconds: Option<i64>) -> Finding {
-    let Some(ahead) = ahead_seconds else {
-        let detail = "it tells no times; what was left behind is dated by the clocks of who left it";
-        return finding(Question::Clock, Answer::Weak, detail);
-    };
-    if ahead.unsigned_abs() <= CLOCK_SECONDS {
-        return finding(Question::Clock, Answer::Kept, "its clock agrees with this machine's");
-    }
-    let (seconds, direction) = (ahead.unsigned_abs(), if ahead > 0 { "ahead of" } else { "behind" });
-    let detail = format!(
-        "its clock is {seconds} seconds {direction} this machine's. Nothing is lost by that, but dates of snapshots, and with them what \
-         \"forget\" keeps, go by this machine's clock: set it right"
-    );
-    finding(Question::Clock, Answer::Weak, detail)
-}
-
-const ONLY_INIT: &str = "That matters only to two who make a repository in the same place at the same moment";
-
-fn count_unless(counter: &AtomicUsize, holds: bool) {
-    counter.fetch_add(usize::from(!holds), Ordering::Relaxed);
 }
 
 fn in_words(error: &StoreError) -> String {

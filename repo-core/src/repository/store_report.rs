@@ -13,7 +13,7 @@ use crate::{
 /// How thorough to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Extent {
-    /// About a hundred requests: for a new repository.
+    /// About forty requests: for a new repository.
     Short,
     /// Some thousands: listings of several pages, and what happens when several clients do the same at once.
     Long,
@@ -102,6 +102,14 @@ impl Repository {
             }
         }
         Ok(())
+    }
+
+    /// Keeps a report in a repository that was just made, where there is none that it replaces.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub fn keep_first_store_report(&self, report: &Report) -> Result<()> {
+        self.save(Place::Locks, ObjectKind::StoreReport, report).map(drop)
     }
 
     /// The newest report that is kept; one that cannot be read is none.
