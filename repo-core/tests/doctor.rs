@@ -13,7 +13,7 @@ use repo_core::{
     repository::{InitOptions, Repository, config::Parameters, notes::Session},
     runtime::{Runtime, SystemRuntime},
     store::{
-        ObjectInfo, ObjectName, Place, Store,
+        ByteRange, ObjectInfo, ObjectName, Place, Store,
         local::LocalStore,
         memory::MemoryStore,
         testing::{Fault, FaultStore, Request},
@@ -152,30 +152,11 @@ struct Misreading {
 }
 
 impl Store for Misreading {
-    fn create(&self) -> Result<(), StoreError> {
-        self.inner.create()
-    }
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        self.inner.put(name, bytes)
-    }
+    hand_on!(self.inner: create, put, list, stat, delete, abilities, location);
+
     fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
         let size_bytes = self.inner.stat(name)?.map_or(0, |info| info.size_bytes);
         self.inner.get(name, (self.instead)(range, size_bytes), into)
-    }
-    fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
-        self.inner.list(place, visit)
-    }
-    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
-        self.inner.stat(name)
-    }
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.inner.delete(name)
-    }
-    fn abilities(&self) -> Abilities {
-        self.inner.abilities()
-    }
-    fn location(&self) -> String {
-        self.inner.location()
     }
 }
 
