@@ -7,10 +7,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use super::{
-    remote::{self, Failure},
-    throttle::Throttle,
-};
+use super::{backend::Failure, remote, throttle::Throttle};
 use crate::{error::StoreErrorKind, progress::Cancel};
 
 /// How long after a cancel a request may go on that was under way: what is nearly there is not wasted.

@@ -15,6 +15,7 @@ mod hand_on;
 
 #[cfg(feature = "b2")]
 pub mod b2;
+mod backend;
 pub mod budget;
 pub mod count;
 #[cfg(any(feature = "tls", feature = "sftp"))]

@@ -1,15 +1,15 @@
-//! What stores on other machines have in common: how long a request may take, and how a failure is told.
+//! What stores on other machines have in common: how long a request may take, and how what they say is told.
 
 #![cfg_attr(
     not(all(feature = "http", feature = "services", feature = "sftp")),
     allow(dead_code, reason = "each kind of store needs a part of it")
 )]
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
 use jiff::fmt::rfc2822::DateTimeParser;
 
-use crate::{error::StoreErrorKind, time::Timestamp};
+use crate::time::Timestamp;
 
 /// Time to reach the store: to look up its name, connect, and agree on keys.
 pub(super) const CONNECT: Duration = Duration::from_secs(20);
@@ -49,37 +49,6 @@ pub(super) fn deadline(size_bytes: u64) -> Duration {
 /// How long the answer to so many bytes that were sent may take: some servers pass them on before they answer.
 pub(super) fn answer_silence(sent_bytes: u64) -> Duration {
     SILENCE + Duration::from_secs(sent_bytes.min(LARGEST_BYTES) / (8 * SLOWEST_BYTES_PER_SECOND))
-}
-
-/// A failure on its way to a [`crate::error::StoreError`].
-#[derive(Debug)]
-pub(super) struct Failure {
-    pub(super) kind: StoreErrorKind,
-    pub(super) source: Box<dyn Error + Send + Sync>,
-}
-
-impl Failure {
-    pub(super) fn new(kind: StoreErrorKind, reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, source: reason.into() }
-    }
-
-    pub(super) fn damage(reason: String) -> Self {
-        Self::new(StoreErrorKind::Damage, reason)
-    }
-
-    pub(super) fn permanent(reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self::new(StoreErrorKind::Permanent, reason)
-    }
-
-    /// Of kind "not found".
-    pub(super) fn absent() -> Self {
-        Self::new(StoreErrorKind::NotFound, "there is no such object")
-    }
-
-    /// Of kind "exists".
-    pub(super) fn exists() -> Self {
-        Self::new(StoreErrorKind::Exists, "there is an object of that name already")
-    }
 }
 
 /// Longest time that a store can ask to be left alone for.

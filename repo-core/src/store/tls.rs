@@ -55,7 +55,7 @@ mod client {
     use super::TlsOptions;
     use crate::{
         error::{Error, StoreErrorKind},
-        store::remote::Failure,
+        store::backend::Failure,
     };
 
     /// What connections are made with.

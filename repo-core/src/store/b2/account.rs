@@ -10,8 +10,9 @@ use super::answer::{Refusal, json_of};
 use crate::{
     error::{Error, StoreErrorKind},
     store::{
+        backend::Failure,
         http::{Call, Client, connect},
-        remote::{Failure, excerpt},
+        remote::excerpt,
         secret::Secret,
     },
 };

@@ -11,11 +11,12 @@ use ureq::{
 use crate::{
     error::StoreErrorKind,
     store::{
+        backend::Failure,
         http::{
             answer::{Answer, REASON_BYTES, kind_of},
             connect,
         },
-        remote::{Failure, excerpt},
+        remote::excerpt,
         retry::Busy,
     },
 };

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::store::{
     ObjectInfo, ObjectName,
+    backend::Failure,
     http::{Call, answer::Answer, read::Source},
-    remote::Failure,
 };
 
 /// When a file was uploaded, in milliseconds.
@@ -44,6 +44,27 @@ impl B2Store {
 }
 
 impl B2Store {
+    /// Tells of one object.
+    pub(super) fn ask_about(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure> {
+        let answer = self.fetch(&Method::HEAD, name, None, 0)?;
+        match answer.status() {
+            StatusCode::OK => {
+                let answer = Answer(&answer);
+                let size_bytes = answer.length_bytes().ok_or_else(|| {
+                    Failure::permanent("the server does not tell how large it is, so it is hardly Backblaze B2")
+                })?;
+                let modified = answer.text(UPLOAD_TIME).and_then(|text| text.parse::<i64>().ok());
+                Ok(Some(ObjectInfo { name: *name, size_bytes, modified: modified.map(of_milliseconds) }))
+            }
+            // That the bucket has gone looks the same; who asks for the config wants to know whether there is a repository.
+            StatusCode::NOT_FOUND if *name == ObjectName::CONFIG => self.look_up(name),
+            StatusCode::NOT_FOUND => Ok(None),
+            // An answer to `HEAD` has no words; one to a byte of it has.
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.why_not(name, answer),
+            _ => Err(Refusal::of(answer).failure()),
+        }
+    }
+
     /// What it means that B2 does not tell of an object.
     fn why_not(&self, name: &ObjectName, refused: Response<Body>) -> Result<Option<ObjectInfo>, Failure> {
         match self.ask(name, Some("bytes=0-0"), 1) {
@@ -62,26 +83,6 @@ impl Source for B2Store {
         }
         match answer.status() {
             StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => Ok(answer),
-            _ => Err(Refusal::of(answer).failure()),
-        }
-    }
-
-    fn tell(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure> {
-        let answer = self.fetch(&Method::HEAD, name, None, 0)?;
-        match answer.status() {
-            StatusCode::OK => {
-                let answer = Answer(&answer);
-                let size_bytes = answer.length_bytes().ok_or_else(|| {
-                    Failure::permanent("the server does not tell how large it is, so it is hardly Backblaze B2")
-                })?;
-                let modified = answer.text(UPLOAD_TIME).and_then(|text| text.parse::<i64>().ok());
-                Ok(Some(ObjectInfo { name: *name, size_bytes, modified: modified.map(of_milliseconds) }))
-            }
-            // That the bucket has gone looks the same; who asks for the config wants to know whether there is a repository.
-            StatusCode::NOT_FOUND if *name == ObjectName::CONFIG => self.look_up(name),
-            StatusCode::NOT_FOUND => Ok(None),
-            // An answer to `HEAD` has no words; one to a byte of it has.
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => self.why_not(name, answer),
             _ => Err(Refusal::of(answer).failure()),
         }
     }

@@ -9,7 +9,7 @@ use super::{
     answer::{Done, is_absent},
 };
 use crate::{
-    store::{ObjectInfo, ObjectName, remote::Failure},
+    store::{ObjectInfo, ObjectName, backend::Failure},
     time::Timestamp,
 };
 

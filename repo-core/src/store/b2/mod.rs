@@ -6,21 +6,19 @@
 //!
 //! A token that has expired is renewed once for all threads, and the request repeated. Nothing else is: [`super::retry`] does that.
 
-use std::fmt;
-
 use self::{
     account::{Account, Right},
     upload::UploadUrls,
 };
 use super::{
     Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
+    backend::{Backend, Failure},
     flow::Flow,
     http::{Client, ClientOptions, read::Source},
-    remote::Failure,
     secret::Secret,
     tls::TlsOptions,
 };
-use crate::error::{Error, StoreError};
+use crate::error::Error;
 
 mod account;
 mod answer;
@@ -87,12 +85,28 @@ impl B2Store {
     fn path(&self, name: &ObjectName) -> String {
         format!("{}{name}", self.root)
     }
+}
+
+impl Backend for B2Store {
+    /// Buckets are made by their owner; that there is one, and that the key permits what a repository needs, is asked.
+    fn make(&self) -> Result<(), Failure> {
+        let session = self.account.session(&self.client)?;
+        Right::ALL.into_iter().try_for_each(|right| session.permits(right))
+    }
+
+    fn making(&self) -> (&'static str, &'static str) {
+        ("prepare", "the bucket")
+    }
 
     fn write(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), Failure> {
         if self.tell(name)?.is_some() {
             return Err(Failure::exists());
         }
         self.upload(&self.path(name), bytes)
+    }
+
+    fn read(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), Failure> {
+        self.read_range(name, range, into)
     }
 
     fn list_place(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), Failure> {
@@ -107,6 +121,10 @@ impl B2Store {
         })
     }
 
+    fn tell(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure> {
+        self.ask_about(name)
+    }
+
     /// Removes every version of an object, the oldest first: no older one comes to light when it is interrupted.
     fn remove(&self, name: &ObjectName) -> Result<(), Failure> {
         self.account.session(&self.client)?.permits(Right::Delete)?;
@@ -117,46 +135,6 @@ impl B2Store {
         Ok(())
     }
 
-    fn error(&self, operation: &'static str, object: impl fmt::Display, failure: Failure) -> StoreError {
-        let failure = self.client.told(failure);
-        let (kind, source) = (failure.kind, failure.source);
-        StoreError { kind, operation, object: object.to_string(), location: self.location(), source }
-    }
-}
-
-impl Store for B2Store {
-    fn create(&self) -> Result<(), StoreError> {
-        // Buckets are made by their owner; that there is one, and that the key permits what a repository needs, is asked.
-        let ready = || {
-            let session = self.account.session(&self.client)?;
-            Right::ALL.into_iter().try_for_each(|right| session.permits(right))
-        };
-        ready().map_err(|failure| self.error("prepare", "the bucket", failure))
-    }
-
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        self.write(name, bytes).map_err(|failure| self.error("write", name, failure))
-    }
-
-    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
-        self.read(name, range, into).map_err(|failure| {
-            into.clear();
-            self.error("read", name, failure)
-        })
-    }
-
-    fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
-        self.list_place(place, visit).map_err(|failure| self.error("list", place.name(), failure))
-    }
-
-    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
-        self.tell(name).map_err(|failure| self.error("look at", name, failure))
-    }
-
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.remove(name).map_err(|failure| self.error("delete", name, failure))
-    }
-
     fn abilities(&self) -> Abilities {
         Abilities { exclusive_put: false, connections: self.connections, visibility_delay_ms: 0 }
     }
@@ -164,4 +142,12 @@ impl Store for B2Store {
     fn location(&self) -> String {
         self.location.clone()
     }
+
+    fn told(&self, failure: Failure) -> Failure {
+        self.client.told(failure)
+    }
+}
+
+impl Store for B2Store {
+    hand_on!(self as &dyn Backend);
 }

@@ -14,7 +14,7 @@ use super::{
     account::{Right, Session, VERSION},
     answer::{Refusal, json_of},
 };
-use crate::store::{http::Call, remote::Failure};
+use crate::store::{backend::Failure, http::Call};
 
 impl B2Store {
     /// Calls a function of B2's, and reads its answer.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     error::StoreErrorKind,
-    store::{http::Call, remote::Failure, secret::Secret},
+    store::{backend::Failure, http::Call, secret::Secret},
 };
 
 /// Where to upload, and the token for that.

@@ -29,7 +29,8 @@ use super::{ClientOptions, throttled::ThrottledConnector};
 use crate::{
     error::{Error, StoreErrorKind},
     store::{
-        remote::{self, Failure},
+        backend::Failure,
+        remote,
         secret::Secret,
         tls::{self, TlsOptions, client_config},
     },

@@ -10,11 +10,7 @@ use ureq::{
 };
 
 use self::end::Agents;
-use super::{
-    flow::Flow,
-    remote::{self, Failure},
-    tls::TlsOptions,
-};
+use super::{backend::Failure, flow::Flow, remote, tls::TlsOptions};
 use crate::error::Error;
 
 pub(super) mod answer;

@@ -8,22 +8,22 @@ use ureq::{
 };
 
 use super::{answer::Answer, connect};
-use crate::store::{ByteRange, ObjectInfo, ObjectName, remote::Failure};
+use crate::store::{
+    ByteRange, ObjectName,
+    backend::{Backend, Failure},
+};
 
 /// Memory that is set aside for what a server says it will send; beyond that it grows as bytes arrive.
 const BELIEVED_BYTES: u64 = 64 << 20;
 
 /// A server that objects can be read from.
-pub(in crate::store) trait Source {
+pub(in crate::store) trait Source: Backend {
     /// Asks for an object, or the part of it that such a header names. Gives answers of the statuses 200, 206 and 416; what any other one
     /// means is known to the server's protocol.
     fn ask(&self, name: &ObjectName, range: Option<&str>, wanted_bytes: u64) -> Result<Response<Body>, Failure>;
 
-    /// Tells of one object.
-    fn tell(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure>;
-
     /// Replaces `into` by the bytes asked for; on failure anything may be in it.
-    fn read(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), Failure> {
+    fn read_range(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), Failure> {
         into.clear();
         match range {
             ByteRange::WholeUpTo { limit_bytes } => whole(self, name, limit_bytes, into),

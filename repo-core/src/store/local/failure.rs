@@ -1,26 +1,10 @@
 //! Sorts what the operating system reports into the kinds a store must tell apart.
 
-use std::{error::Error, io};
+use std::io;
 
 use rustix::io::Errno;
 
-use crate::error::StoreErrorKind;
-
-/// A failure on its way to a [`crate::error::StoreError`].
-pub(super) struct Failure {
-    pub(super) kind: StoreErrorKind,
-    pub(super) source: Box<dyn Error + Send + Sync>,
-}
-
-impl Failure {
-    pub(super) fn new(kind: StoreErrorKind, reason: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
-        Self { kind, source: reason.into() }
-    }
-
-    pub(super) fn damage(reason: String) -> Self {
-        Self::new(StoreErrorKind::Damage, reason)
-    }
-}
+use crate::{error::StoreErrorKind, store::backend::Failure};
 
 impl From<io::Error> for Failure {
     fn from(error: io::Error) -> Self {

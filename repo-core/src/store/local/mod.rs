@@ -7,7 +7,7 @@
 
 use std::{
     collections::BTreeSet,
-    fmt, io,
+    io,
     path::{Path, PathBuf, absolute},
     sync::{Arc, Mutex, PoisonError},
 };
@@ -15,15 +15,15 @@ use std::{
 use rustix::fs::{self, AtFlags, CWD};
 
 use self::{
-    failure::{Failure, is_missing},
+    failure::is_missing,
     files::{Files, Folder, System, patiently},
     temporary::TemporaryNames,
 };
-use super::{Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store};
-use crate::{
-    error::{StoreError, StoreErrorKind},
-    tree::name::escape,
+use super::{
+    Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
+    backend::{Backend, Failure},
 };
+use crate::{error::StoreErrorKind, tree::name::escape};
 
 mod failure;
 pub(crate) mod files;
@@ -103,7 +103,25 @@ impl LocalStore {
     fn gone(&self, place: Place) -> Failure {
         let path = self.place_path(place);
         let path = escape(path.as_os_str().as_encoded_bytes());
-        Failure::new(StoreErrorKind::Permanent, format!("there is no folder {path}; is its disk mounted?"))
+        Failure::permanent(format!("there is no folder {path}; is its disk mounted?"))
+    }
+}
+
+impl Backend for LocalStore {
+    fn make(&self) -> Result<(), Failure> {
+        Ok(self.make_folders()?)
+    }
+
+    fn write(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), Failure> {
+        self.write_object(name, bytes)
+    }
+
+    fn read(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), Failure> {
+        let done = read::read(&self.object_path(name), range, into);
+        if let Err(Failure { kind: StoreErrorKind::NotFound, .. }) = done {
+            self.is_only_the_object(name.place())?;
+        }
+        done
     }
 
     fn list_place(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), Failure> {
@@ -142,51 +160,8 @@ impl LocalStore {
         }
     }
 
-    fn read(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), Failure> {
-        let done = read::read(&self.object_path(name), range, into);
-        if let Err(Failure { kind: StoreErrorKind::NotFound, .. }) = done {
-            self.is_only_the_object(name.place())?;
-        }
-        done
-    }
-
-    fn error(&self, operation: &'static str, object: impl fmt::Display, failure: Failure) -> StoreError {
-        StoreError {
-            kind: failure.kind,
-            operation,
-            object: object.to_string(),
-            location: self.location(),
-            source: failure.source,
-        }
-    }
-}
-
-impl Store for LocalStore {
-    fn create(&self) -> Result<(), StoreError> {
-        self.make_folders().map_err(|error| self.error("create", "the repository's folders", error.into()))
-    }
-
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        self.write(name, bytes).map_err(|failure| self.error("write", name, failure))
-    }
-
-    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
-        self.read(name, range, into).map_err(|failure| {
-            into.clear();
-            self.error("read", name, failure)
-        })
-    }
-
-    fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
-        self.list_place(place, visit).map_err(|failure| self.error("list", place.name(), failure))
-    }
-
-    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
-        self.tell(name).map_err(|failure| self.error("look at", name, failure))
-    }
-
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.remove(name).map_err(|failure| self.error("delete", name, failure))
+    fn remove(&self, name: &ObjectName) -> Result<(), Failure> {
+        self.remove_object(name)
     }
 
     fn abilities(&self) -> Abilities {
@@ -196,6 +171,10 @@ impl Store for LocalStore {
     fn location(&self) -> String {
         escape(self.root.as_os_str().as_encoded_bytes()).into_owned()
     }
+}
+
+impl Store for LocalStore {
+    hand_on!(self as &dyn Backend);
 }
 
 /// Locks what stays whole whatever a thread that holds it does.

@@ -7,8 +7,11 @@ use rustix::{
     fs::{self, CWD, FileType, Mode, OFlags},
 };
 
-use super::{failure::Failure, files::patiently};
-use crate::store::ByteRange;
+use super::files::patiently;
+use crate::store::{
+    ByteRange,
+    backend::{Failure, located},
+};
 
 /// Replaces `into` by the bytes asked for. On failure it is empty.
 pub(super) fn read(path: &Path, range: ByteRange, into: &mut Vec<u8>) -> Result<(), Failure> {
@@ -19,33 +22,13 @@ pub(super) fn read(path: &Path, range: ByteRange, into: &mut Vec<u8>) -> Result<
     if FileType::from_raw_mode(stat.st_mode) != FileType::RegularFile {
         return Err(Failure::damage("it is not a regular file".into()));
     }
-    let (offset_bytes, length_bytes) = locate(range, u64::try_from(stat.st_size).unwrap_or(0))?;
+    let (offset_bytes, length_bytes) = located(range, u64::try_from(stat.st_size).unwrap_or(0))?;
     let length = usize::try_from(length_bytes).map_err(|_| io::Error::from(io::ErrorKind::OutOfMemory))?;
     let done = fill(&file, offset_bytes, length, into);
     if done.is_err() {
         into.clear();
     }
     done
-}
-
-/// Where the range lies in a file of that size: offset and length, both inside it.
-fn locate(range: ByteRange, size_bytes: u64) -> Result<(u64, u64), Failure> {
-    match range {
-        ByteRange::WholeUpTo { limit_bytes } if size_bytes > limit_bytes => {
-            Err(Failure::damage(format!("it has {size_bytes} bytes; no more than {limit_bytes} are possible")))
-        }
-        ByteRange::WholeUpTo { .. } => Ok((0, size_bytes)),
-        ByteRange::Exact { offset_bytes, length_bytes } => match offset_bytes.checked_add(length_bytes) {
-            Some(end) if end <= size_bytes => Ok((offset_bytes, length_bytes)),
-            _ => Err(Failure::damage(format!(
-                "it has {size_bytes} bytes; {length_bytes} from byte {offset_bytes} on are wanted"
-            ))),
-        },
-        ByteRange::Suffix { length_bytes } => {
-            let length_bytes = length_bytes.min(size_bytes);
-            Ok((size_bytes - length_bytes, length_bytes))
-        }
-    }
 }
 
 /// Makes `into` the `length` bytes from `offset_bytes` on, which the file had a moment ago.

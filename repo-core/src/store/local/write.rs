@@ -9,13 +9,13 @@ use rustix::{
 
 use super::{
     LocalStore,
-    failure::{Failure, is_denied, is_missing},
+    failure::{is_denied, is_missing},
     files::{Folder, NewFile, patiently},
     listing, locked, temporary,
 };
 use crate::{
     error::StoreErrorKind,
-    store::{ObjectName, Place},
+    store::{ObjectName, Place, backend::Failure},
 };
 
 impl LocalStore {
@@ -62,7 +62,7 @@ impl LocalStore {
     }
 
     /// Writes a whole object.
-    pub(super) fn write(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), Failure> {
+    pub(super) fn write_object(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), Failure> {
         let folder = self.folder_to_write(name)?;
         let file_name = file_name(name);
         match patiently(|| fs::statat(&folder, &file_name, AtFlags::SYMLINK_NOFOLLOW)) {
@@ -118,7 +118,7 @@ impl LocalStore {
         let written_bytes = patiently(|| fs::fstat(file))?.st_size;
         if u64::try_from(written_bytes) != Ok(bytes.len() as u64) {
             let reason = format!("{} bytes were written, and the file has {written_bytes}", bytes.len());
-            return Err(Failure::new(StoreErrorKind::Permanent, reason));
+            return Err(Failure::permanent(reason));
         }
         Ok(self.files.sync_file(file)?)
     }
@@ -184,7 +184,7 @@ impl LocalStore {
     }
 
     /// Removes an object, if it is there.
-    pub(super) fn remove(&self, name: &ObjectName) -> Result<(), Failure> {
+    pub(super) fn remove_object(&self, name: &ObjectName) -> Result<(), Failure> {
         let path = self.object_path(name);
         let Some(parent) = path.parent() else { return Ok(()) };
         let folder = match Folder::open(parent) {

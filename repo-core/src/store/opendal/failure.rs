@@ -6,10 +6,7 @@ use opendal::{Error, ErrorKind};
 
 use crate::{
     error::StoreErrorKind,
-    store::{
-        remote::{Failure, excerpt},
-        tls,
-    },
+    store::{backend::Failure, remote::excerpt, tls},
 };
 
 /// Codes in answers, and what can be done; others are sorted by their HTTP status.

@@ -9,7 +9,8 @@ use opendal::{Buffer, HttpBody, HttpTransport, Result};
 use crate::{
     error::StoreErrorKind,
     store::{
-        remote::{Failure, http_date, retry_after},
+        backend::Failure,
+        remote::{http_date, retry_after},
         retry::Busy,
     },
     time::Timestamp,

@@ -4,7 +4,7 @@
 //! ([`super::retry`] does). What its errors mean is decided in `failure`, since it calls much temporary that is not.
 
 use std::{
-    fmt,
+    cell::RefCell,
     future::Future,
     io,
     pin::pin,
@@ -22,11 +22,12 @@ use tokio::runtime::{Builder, Runtime};
 use self::failure::failure;
 use super::{
     Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
+    backend::{Backend, Failure},
     flow::{self, Flow, Watch},
-    remote::{self, Failure},
+    remote,
 };
 use crate::{
-    error::{Error, StoreError, StoreErrorKind},
+    error::{Error, StoreErrorKind},
     time::Timestamp,
 };
 
@@ -153,11 +154,11 @@ impl BucketStore {
         *self.exclusive.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self, name: &ObjectName, bytes: &Buffer) -> Result<(), Failure> {
+    fn write_once(&self, name: &ObjectName, bytes: &Buffer) -> Result<(), Failure> {
         let size_bytes = bytes.len() as u64;
         // Some stores take the condition and pay no heed to it. Names that are hashes bear that, the config does not.
         let ask = name.place() == Place::Config || self.exclusive() == Exclusive::ByAsking;
-        if ask && self.tell(name)?.is_some() {
+        if ask && self.tell_once(name)?.is_some() {
             return Err(Failure::exists());
         }
         let clients = self.clients();
@@ -170,7 +171,7 @@ impl BucketStore {
         match put(self.exclusive() == Exclusive::ByCondition) {
             Err(failed) if self.exclusive() == Exclusive::ByCondition && failure::knows_no_conditions(&failed) => {
                 *self.exclusive.write().unwrap_or_else(PoisonError::into_inner) = Exclusive::ByAsking;
-                if self.tell(name)?.is_some() {
+                if self.tell_once(name)?.is_some() {
                     return Err(Failure::exists());
                 }
                 put(false).map(|_| ())
@@ -179,7 +180,7 @@ impl BucketStore {
         }
     }
 
-    fn read(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), Failure> {
+    fn read_once(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), Failure> {
         into.clear();
         match range {
             ByteRange::WholeUpTo { limit_bytes } => self.fetch(name, BytesRange::new(0, None), limit_bytes, into),
@@ -201,7 +202,7 @@ impl BucketStore {
         let end = offset_bytes.checked_add(length_bytes).filter(|end| i64::try_from(*end).is_ok());
         if length_bytes == 0 || end.is_none() {
             // Nothing that could be asked for; but the object must be there, and reach as far.
-            let size_bytes = self.tell(name)?.ok_or_else(Failure::absent)?.size_bytes;
+            let size_bytes = self.tell_once(name)?.ok_or_else(Failure::absent)?.size_bytes;
             return if end.is_some_and(|end| end <= size_bytes) { Ok(()) } else { Err(short(&size_bytes.to_string())) };
         }
         let fetched = self.fetch(name, BytesRange::new(offset_bytes, Some(length_bytes)), length_bytes, into);
@@ -210,7 +211,7 @@ impl BucketStore {
             Ok(()) => Err(short("fewer")),
             // That less has come than was asked for has no kind of its own.
             Err(failed) if matches!(failed.kind, StoreErrorKind::Permanent | StoreErrorKind::Damage) => {
-                let size_bytes = self.tell(name)?.ok_or_else(Failure::absent)?.size_bytes;
+                let size_bytes = self.tell_once(name)?.ok_or_else(Failure::absent)?.size_bytes;
                 Err(if end.is_some_and(|end| end <= size_bytes) { failed } else { short(&size_bytes.to_string()) })
             }
             Err(failed) => Err(failed),
@@ -219,14 +220,14 @@ impl BucketStore {
 
     fn read_suffix(&self, name: &ObjectName, length_bytes: u64, into: &mut Vec<u8>) -> Result<(), Failure> {
         if length_bytes == 0 {
-            return self.tell(name)?.map(|_| ()).ok_or_else(Failure::absent);
+            return self.tell_once(name)?.map(|_| ()).ok_or_else(Failure::absent);
         }
         if i64::try_from(length_bytes).is_err() {
-            return self.read(name, ByteRange::WholeUpTo { limit_bytes: u64::MAX }, into);
+            return self.read_once(name, ByteRange::WholeUpTo { limit_bytes: u64::MAX }, into);
         }
         match self.fetch(name, BytesRange::suffix(length_bytes), length_bytes, into) {
             // An empty object has no last byte.
-            Err(failed) if failed.kind == StoreErrorKind::Damage => match self.tell(name)? {
+            Err(failed) if failed.kind == StoreErrorKind::Damage => match self.tell_once(name)? {
                 Some(found) if found.size_bytes == 0 => Ok(()),
                 _ => Err(failed),
             },
@@ -271,9 +272,9 @@ impl BucketStore {
         self.run(self.flow.deadline(0, limit_bytes, self.connections), read)?
     }
 
-    fn list_place(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), Failure> {
+    fn list_once(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), Failure> {
         if place == Place::Config {
-            self.tell(&ObjectName::CONFIG)?.into_iter().for_each(visit);
+            self.tell_once(&ObjectName::CONFIG)?.into_iter().for_each(visit);
             return Ok(());
         }
         let folder = format!("{}/", place.name());
@@ -322,7 +323,7 @@ impl BucketStore {
         }))
     }
 
-    fn tell(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure> {
+    fn tell_once(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure> {
         let path = name.to_string();
         match self.run(remote::deadline(0), async { self.operator().stat(&path).await }) {
             Ok(found) => Ok(Some(info(*name, &found))),
@@ -344,11 +345,6 @@ impl BucketStore {
             Err(failed) if failed.kind == StoreErrorKind::NotFound => Ok(None),
             Err(failed) => Err(failed),
         }
-    }
-
-    fn error(&self, operation: &'static str, object: impl fmt::Display, failed: Failure) -> StoreError {
-        let (kind, source) = (failed.kind, failed.source);
-        StoreError { kind, operation, object: object.to_string(), location: self.location(), source }
     }
 }
 
@@ -376,46 +372,44 @@ fn invalid(error: &opendal::Error) -> Error {
     Error::Invalid(remote::excerpt(error.message()))
 }
 
-impl Store for BucketStore {
-    fn create(&self) -> Result<(), StoreError> {
-        // Buckets are made by their owner; that there is one, and that it may be listed, is asked.
+impl Backend for BucketStore {
+    /// Buckets are made by their owner; that there is one, and that it may be listed, is asked.
+    fn make(&self) -> Result<(), Failure> {
         let list = || self.run(remote::deadline(0), async { self.operator().list_with("keys/").limit(1).await });
         match self.with_credentials(list) {
-            Ok(_) => Ok(()),
-            Err(failed) if failed.kind == StoreErrorKind::NotFound => Ok(()),
-            Err(failed) => Err(self.error("prepare", "the bucket", failed)),
+            Err(failed) if failed.kind != StoreErrorKind::NotFound => Err(failed),
+            _ => Ok(()),
         }
     }
 
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
+    fn making(&self) -> (&'static str, &'static str) {
+        ("prepare", "the bucket")
+    }
+
+    fn write(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), Failure> {
         let bytes = Buffer::from(bytes.to_vec());
-        self.with_credentials(|| self.write(name, &bytes)).map_err(|failed| self.error("write", name, failed))
+        self.with_credentials(|| self.write_once(name, &bytes))
     }
 
-    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
-        let found = std::cell::RefCell::new(&mut *into);
-        let read = self.with_credentials(|| self.read(name, range, &mut found.borrow_mut()));
-        read.map_err(|failed| {
-            into.clear();
-            self.error("read", name, failed)
-        })
+    fn read(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), Failure> {
+        let into = RefCell::new(into);
+        self.with_credentials(|| self.read_once(name, range, &mut into.borrow_mut()))
     }
 
-    fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
-        let visit = std::cell::RefCell::new(visit);
-        self.with_credentials(|| self.list_place(place, &mut *visit.borrow_mut()))
-            .map_err(|failed| self.error("list", place.name(), failed))
+    fn list_place(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), Failure> {
+        let visit = RefCell::new(visit);
+        self.with_credentials(|| self.list_once(place, &mut *visit.borrow_mut()))
     }
 
-    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
-        self.with_credentials(|| self.tell(name)).map_err(|failed| self.error("look at", name, failed))
+    fn tell(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure> {
+        self.with_credentials(|| self.tell_once(name))
     }
 
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
+    fn remove(&self, name: &ObjectName) -> Result<(), Failure> {
         let path = name.to_string();
         let delete = || self.run(remote::deadline(0), async { self.operator().delete(&path).await });
         match self.with_credentials(delete) {
-            Err(failed) if failed.kind != StoreErrorKind::NotFound => Err(self.error("delete", name, failed)),
+            Err(failed) if failed.kind != StoreErrorKind::NotFound => Err(failed),
             _ => Ok(()),
         }
     }
@@ -428,4 +422,8 @@ impl Store for BucketStore {
     fn location(&self) -> String {
         self.location.clone()
     }
+}
+
+impl Store for BucketStore {
+    hand_on!(self as &dyn Backend);
 }

@@ -9,10 +9,13 @@ use std::{
 
 use opendal::Buffer;
 
-use super::{BucketStore, Failure, remote};
+use super::{BucketStore, remote};
 use crate::{
     error::{StoreError, StoreErrorKind},
-    store::{ObjectInfo, ObjectName, Place, Store},
+    store::{
+        ObjectInfo, ObjectName, Place, Store,
+        backend::{Backend, Failure},
+    },
 };
 
 /// A store that writes so.
@@ -69,7 +72,7 @@ impl StagedStore {
     }
 
     fn write(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), Failure> {
-        if self.inner.tell(name)?.is_some() {
+        if self.inner.tell_once(name)?.is_some() {
             return Err(Failure::exists());
         }
         if self.makes_folders && !self.is_here(name.place())? {
@@ -144,7 +147,7 @@ impl Store for StagedStore {
     hand_on!(self.inner: get, stat, delete, abilities, location);
 
     fn create(&self) -> Result<(), StoreError> {
-        self.make_folders().map_err(|failed| self.inner.error("create", "the repository's folders", failed))
+        self.make_folders().map_err(|failed| self.inner.error("create", &"the repository's folders", failed))
     }
 
     fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
@@ -158,7 +161,7 @@ impl Store for StagedStore {
             visit(info);
         })?;
         // A folder that is missing is listed as one with nothing in it.
-        let told = |failed| self.inner.error("list", place.name(), failed);
+        let told = |failed| self.inner.error("list", &place.name(), failed);
         if is_empty && !self.is_here(place).map_err(told)? {
             return Err(told(no_folder(StoreErrorKind::NotFound, place)));
         }

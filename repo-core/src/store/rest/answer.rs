@@ -10,8 +10,9 @@ use ureq::{
 use crate::{
     error::StoreErrorKind,
     store::{
+        backend::Failure,
         http::answer::{Answer, REASON_BYTES, kind_of},
-        remote::{Failure, excerpt},
+        remote::excerpt,
         retry::Busy,
     },
 };

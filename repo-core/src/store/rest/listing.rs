@@ -12,8 +12,8 @@ use crate::{
     error::StoreErrorKind,
     store::{
         ObjectInfo, ObjectName, Place,
+        backend::Failure,
         http::{answer::Answer, connect},
-        remote::Failure,
     },
 };
 

@@ -5,7 +5,7 @@
 //!
 //! No request is repeated here; [`super::retry`] does that.
 
-use std::{fmt, path::PathBuf};
+use std::path::PathBuf;
 
 use ureq::{
     Body,
@@ -15,13 +15,14 @@ use ureq::{
 use self::answer::refusal;
 use super::{
     Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
+    backend::{Backend, Failure},
     flow::Flow,
     http::{Call, Client, ClientOptions, answer::Answer, connect, read::Source},
-    remote::{self, Failure},
+    remote,
     secret::Secret,
     tls::TlsOptions,
 };
-use crate::error::{Error, StoreError, StoreErrorKind};
+use crate::error::{Error, StoreErrorKind};
 
 mod answer;
 mod listing;
@@ -118,11 +119,31 @@ impl RestStore {
         }
         self.client.send(request, call)
     }
+}
 
+impl Source for RestStore {
+    fn ask(&self, name: &ObjectName, range: Option<&str>, wanted_bytes: u64) -> Result<Response<Body>, Failure> {
+        let call = Call { wanted_bytes, ..Call::default() };
+        let answer = self.request(Method::GET, &self.object_url(name), range, call)?;
+        if answer.status().is_success() && Answer(&answer).is_page() {
+            return Err(Failure::permanent("a web page came back, so what answers is no restic REST server"));
+        }
+        match answer.status() {
+            StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => Ok(answer),
+            _ => Err(refusal(answer)),
+        }
+    }
+}
+
+impl Backend for RestStore {
     fn make(&self) -> Result<(), Failure> {
         let url = format!("{}?create=true", self.url);
         let answer = self.request(Method::POST, &url, None, Call { body: Some(&[]), ..Call::default() })?;
         if answer.status().is_success() { Ok(()) } else { Err(refusal(answer)) }
+    }
+
+    fn making(&self) -> (&'static str, &'static str) {
+        ("create", "the repository")
     }
 
     fn write(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), Failure> {
@@ -149,6 +170,10 @@ impl RestStore {
         }
     }
 
+    fn read(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), Failure> {
+        self.read_range(name, range, into)
+    }
+
     fn list_place(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), Failure> {
         if place == Place::Config {
             self.tell(&ObjectName::CONFIG)?.into_iter().for_each(visit);
@@ -162,39 +187,6 @@ impl RestStore {
             StatusCode::OK => listing::read(answer, place, visit),
             // Some servers do not know a place before there is something in it.
             StatusCode::NOT_FOUND if self.tell(&ObjectName::CONFIG)?.is_some() => Ok(()),
-            _ => Err(refusal(answer)),
-        }
-    }
-
-    fn remove(&self, name: &ObjectName) -> Result<(), Failure> {
-        let answer = self.request(Method::DELETE, &self.object_url(name), None, Call::default())?;
-        match answer.status() {
-            status if status.is_success() => Ok(()),
-            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(()),
-            status @ (StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED) if name.place() != Place::Locks => {
-                let reason = format!("the server answered {status}: it is append-only or this user may not delete");
-                Err(Failure::new(StoreErrorKind::Denied, reason))
-            }
-            _ => Err(refusal(answer)),
-        }
-    }
-
-    fn error(&self, operation: &'static str, object: impl fmt::Display, failure: Failure) -> StoreError {
-        let failure = self.client.told(failure);
-        let (kind, source) = (failure.kind, failure.source);
-        StoreError { kind, operation, object: object.to_string(), location: self.location(), source }
-    }
-}
-
-impl Source for RestStore {
-    fn ask(&self, name: &ObjectName, range: Option<&str>, wanted_bytes: u64) -> Result<Response<Body>, Failure> {
-        let call = Call { wanted_bytes, ..Call::default() };
-        let answer = self.request(Method::GET, &self.object_url(name), range, call)?;
-        if answer.status().is_success() && Answer(&answer).is_page() {
-            return Err(Failure::permanent("a web page came back, so what answers is no restic REST server"));
-        }
-        match answer.status() {
-            StatusCode::OK | StatusCode::PARTIAL_CONTENT | StatusCode::RANGE_NOT_SATISFIABLE => Ok(answer),
             _ => Err(refusal(answer)),
         }
     }
@@ -213,34 +205,18 @@ impl Source for RestStore {
             _ => Err(refusal(answer)),
         }
     }
-}
 
-impl Store for RestStore {
-    fn create(&self) -> Result<(), StoreError> {
-        self.make().map_err(|failure| self.error("create", "the repository", failure))
-    }
-
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        self.write(name, bytes).map_err(|failure| self.error("write", name, failure))
-    }
-
-    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
-        self.read(name, range, into).map_err(|failure| {
-            into.clear();
-            self.error("read", name, failure)
-        })
-    }
-
-    fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
-        self.list_place(place, visit).map_err(|failure| self.error("list", place.name(), failure))
-    }
-
-    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
-        self.tell(name).map_err(|failure| self.error("look at", name, failure))
-    }
-
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.remove(name).map_err(|failure| self.error("delete", name, failure))
+    fn remove(&self, name: &ObjectName) -> Result<(), Failure> {
+        let answer = self.request(Method::DELETE, &self.object_url(name), None, Call::default())?;
+        match answer.status() {
+            status if status.is_success() => Ok(()),
+            StatusCode::NOT_FOUND | StatusCode::GONE => Ok(()),
+            status @ (StatusCode::FORBIDDEN | StatusCode::METHOD_NOT_ALLOWED) if name.place() != Place::Locks => {
+                let reason = format!("the server answered {status}: it is append-only or this user may not delete");
+                Err(Failure::new(StoreErrorKind::Denied, reason))
+            }
+            _ => Err(refusal(answer)),
+        }
     }
 
     fn abilities(&self) -> Abilities {
@@ -251,4 +227,12 @@ impl Store for RestStore {
     fn location(&self) -> String {
         self.location.clone()
     }
+
+    fn told(&self, failure: Failure) -> Failure {
+        self.client.told(failure)
+    }
+}
+
+impl Store for RestStore {
+    hand_on!(self as &dyn Backend);
 }

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     error::StoreErrorKind,
-    store::remote::{Failure, excerpt},
+    store::{backend::Failure, remote::excerpt},
 };
 
 /// Requests under way at once for one file: 2 MiB, enough for 100 MB/s over 20 ms.

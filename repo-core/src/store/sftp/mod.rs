@@ -19,14 +19,11 @@ use std::{
 use self::session::Session;
 use super::{
     Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
+    backend::{Backend, Failure, located},
     flow::{self, Flow},
-    remote::{self, Failure},
+    remote,
 };
-use crate::{
-    error::{StoreError, StoreErrorKind},
-    id::ObjectId,
-    time::Timestamp,
-};
+use crate::{error::StoreErrorKind, id::ObjectId, time::Timestamp};
 
 mod files;
 mod session;
@@ -142,6 +139,82 @@ impl SftpStore {
         if place == Place::Config || self.is_here(session, place)? { Ok(()) } else { Err(self.gone(place)) }
     }
 
+    /// Removes what killed writers left in a folder, once in a process, as far as that is possible. The time of the file just made there
+    /// says what the server's clock says now.
+    fn tidy(&self, session: &Session, folder: &str, fresh: &str) {
+        if !self.tidied.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned()) {
+            return;
+        }
+        let (mut found, mut now) = (Vec::new(), None);
+        let fresh = &fresh[folder.len() + 1..];
+        let listed = session.list(folder, |name, attributes| {
+            let Some(name) = std::str::from_utf8(name).ok().filter(|name| name.starts_with(remote::TEMPORARY)) else {
+                return;
+            };
+            // A server that does not tell what it is leaves it where it is.
+            let Some(modified) = attributes.modified.filter(|_| attributes.is_surely_file()) else { return };
+            if name == fresh {
+                now = Some(modified);
+            } else {
+                found.push((name.to_owned(), modified));
+            }
+        });
+        let Some(now) = now.filter(|_| listed.is_ok()) else { return };
+        for (name, modified) in found {
+            if remote::is_left_behind(modified.into(), now.into()) {
+                let _ = session.remove(&format!("{folder}/{name}"));
+            }
+        }
+    }
+
+    /// Servers say no more than "failure" when the disk is full.
+    fn explained(&self, session: &Session, failed: Failure, bytes: &[u8]) -> Failure {
+        let is_full =
+            || session.free_bytes(&self.place_path(Place::Config)).is_some_and(|free| free < bytes.len() as u64);
+        match failed.kind {
+            StoreErrorKind::Permanent if is_full() => {
+                Failure::new(StoreErrorKind::NoSpace, "the server's disk is full")
+            }
+            _ => failed,
+        }
+    }
+
+    /// Does something for every folder, several at once: each takes some journeys to the server and back.
+    fn each(&self, folders: &[String], work: impl Fn(&String) -> Result<(), Failure> + Sync) -> Result<(), Failure> {
+        let next = AtomicUsize::new(0);
+        let run = || {
+            while let Some(folder) = folders.get(next.fetch_add(1, Ordering::Relaxed)) {
+                work(folder)?;
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let threads: Vec<_> = (1..self.connections.min(folders.len())).map(|_| scope.spawn(run)).collect();
+            let own = run();
+            threads.into_iter().fold(own, |done, thread| {
+                let other =
+                    thread.join().unwrap_or_else(|_| Err(Failure::permanent("a thread of a listing ended early")));
+                done.and(other)
+            })
+        })
+    }
+}
+
+fn named(place: Place, name: &str, found: wire::Attributes) -> Option<ObjectInfo> {
+    info(ObjectName::new(place, name.parse::<ObjectId>().ok()?), found)
+}
+
+/// What is told of an object, unless something other than a file bears its name.
+fn info(name: ObjectName, found: wire::Attributes) -> Option<ObjectInfo> {
+    let size_bytes = found.size_bytes.filter(|_| found.is_file())?;
+    Some(ObjectInfo {
+        name,
+        size_bytes,
+        modified: found.modified.map(|seconds| Timestamp::from_seconds(seconds.into())),
+    })
+}
+
+impl Backend for SftpStore {
     fn make(&self) -> Result<(), Failure> {
         let session = self.session()?;
         let is_folder = |path: &str| session.look(path).map(|found| found.is_some_and(|found| !found.is_file()));
@@ -194,46 +267,6 @@ impl SftpStore {
         Err(if is_there { Failure::exists() } else { failed })
     }
 
-    /// Removes what killed writers left in a folder, once in a process, as far as that is possible. The time of the file just made there
-    /// says what the server's clock says now.
-    fn tidy(&self, session: &Session, folder: &str, fresh: &str) {
-        if !self.tidied.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned()) {
-            return;
-        }
-        let (mut found, mut now) = (Vec::new(), None);
-        let fresh = &fresh[folder.len() + 1..];
-        let listed = session.list(folder, |name, attributes| {
-            let Some(name) = std::str::from_utf8(name).ok().filter(|name| name.starts_with(remote::TEMPORARY)) else {
-                return;
-            };
-            // A server that does not tell what it is leaves it where it is.
-            let Some(modified) = attributes.modified.filter(|_| attributes.is_surely_file()) else { return };
-            if name == fresh {
-                now = Some(modified);
-            } else {
-                found.push((name.to_owned(), modified));
-            }
-        });
-        let Some(now) = now.filter(|_| listed.is_ok()) else { return };
-        for (name, modified) in found {
-            if remote::is_left_behind(modified.into(), now.into()) {
-                let _ = session.remove(&format!("{folder}/{name}"));
-            }
-        }
-    }
-
-    /// Servers say no more than "failure" when the disk is full.
-    fn explained(&self, session: &Session, failed: Failure, bytes: &[u8]) -> Failure {
-        let is_full =
-            || session.free_bytes(&self.place_path(Place::Config)).is_some_and(|free| free < bytes.len() as u64);
-        match failed.kind {
-            StoreErrorKind::Permanent if is_full() => {
-                Failure::new(StoreErrorKind::NoSpace, "the server's disk is full")
-            }
-            _ => failed,
-        }
-    }
-
     fn read(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), Failure> {
         into.clear();
         let session = self.session()?;
@@ -244,18 +277,10 @@ impl SftpStore {
             }
             opened => opened?,
         };
-        let (offset_bytes, length_bytes) = located(range, || file.size_bytes())?;
+        let (offset_bytes, length_bytes) = located(range, file.size_bytes()?)?;
         let expected = usize::try_from(length_bytes.min(BELIEVED_BYTES)).unwrap_or(0);
         into.try_reserve(expected).map_err(|_| Failure::permanent("there is not enough memory for it"))?;
         file.read(offset_bytes, length_bytes, into)
-    }
-
-    fn tell(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure> {
-        let session = self.session()?;
-        match session.look(&self.path(name))? {
-            Some(found) => Ok(info(*name, found)),
-            None => self.is_only_the_object(&session, name.place()).map(|()| None),
-        }
     }
 
     fn list_place(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), Failure> {
@@ -308,24 +333,12 @@ impl SftpStore {
         Ok(())
     }
 
-    /// Does something for every folder, several at once: each takes some journeys to the server and back.
-    fn each(&self, folders: &[String], work: impl Fn(&String) -> Result<(), Failure> + Sync) -> Result<(), Failure> {
-        let next = AtomicUsize::new(0);
-        let run = || {
-            while let Some(folder) = folders.get(next.fetch_add(1, Ordering::Relaxed)) {
-                work(folder)?;
-            }
-            Ok(())
-        };
-        thread::scope(|scope| {
-            let threads: Vec<_> = (1..self.connections.min(folders.len())).map(|_| scope.spawn(run)).collect();
-            let own = run();
-            threads.into_iter().fold(own, |done, thread| {
-                let other =
-                    thread.join().unwrap_or_else(|_| Err(Failure::permanent("a thread of a listing ended early")));
-                done.and(other)
-            })
-        })
+    fn tell(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure> {
+        let session = self.session()?;
+        match session.look(&self.path(name))? {
+            Some(found) => Ok(info(*name, found)),
+            None => self.is_only_the_object(&session, name.place()).map(|()| None),
+        }
     }
 
     fn remove(&self, name: &ObjectName) -> Result<(), Failure> {
@@ -335,76 +348,6 @@ impl SftpStore {
         }
     }
 
-    fn error(&self, operation: &'static str, object: impl fmt::Display, failed: Failure) -> StoreError {
-        let failed = self.flow.told(failed);
-        let (kind, source) = (failed.kind, failed.source);
-        StoreError { kind, operation, object: object.to_string(), location: self.location(), source }
-    }
-}
-
-/// Where a range lies in a file: offset and length, both inside it.
-fn located(range: ByteRange, size_bytes: impl Fn() -> Result<u64, Failure>) -> Result<(u64, u64), Failure> {
-    let size_bytes = size_bytes()?;
-    match range {
-        ByteRange::WholeUpTo { limit_bytes } if size_bytes > limit_bytes => {
-            Err(Failure::damage(format!("it has {size_bytes} bytes; no more than {limit_bytes} are possible")))
-        }
-        ByteRange::WholeUpTo { .. } => Ok((0, size_bytes)),
-        ByteRange::Exact { offset_bytes, length_bytes } => match offset_bytes.checked_add(length_bytes) {
-            Some(end) if end <= size_bytes => Ok((offset_bytes, length_bytes)),
-            _ => Err(Failure::damage(format!(
-                "it has {size_bytes} bytes; {length_bytes} from byte {offset_bytes} on are wanted"
-            ))),
-        },
-        ByteRange::Suffix { length_bytes } => {
-            let length_bytes = length_bytes.min(size_bytes);
-            Ok((size_bytes - length_bytes, length_bytes))
-        }
-    }
-}
-
-fn named(place: Place, name: &str, found: wire::Attributes) -> Option<ObjectInfo> {
-    info(ObjectName::new(place, name.parse::<ObjectId>().ok()?), found)
-}
-
-/// What is told of an object, unless something other than a file bears its name.
-fn info(name: ObjectName, found: wire::Attributes) -> Option<ObjectInfo> {
-    let size_bytes = found.size_bytes.filter(|_| found.is_file())?;
-    Some(ObjectInfo {
-        name,
-        size_bytes,
-        modified: found.modified.map(|seconds| Timestamp::from_seconds(seconds.into())),
-    })
-}
-
-impl Store for SftpStore {
-    fn create(&self) -> Result<(), StoreError> {
-        self.make().map_err(|failed| self.error("create", "the repository's folders", failed))
-    }
-
-    fn put(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), StoreError> {
-        self.write(name, bytes).map_err(|failed| self.error("write", name, failed))
-    }
-
-    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
-        self.read(name, range, into).map_err(|failed| {
-            into.clear();
-            self.error("read", name, failed)
-        })
-    }
-
-    fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
-        self.list_place(place, visit).map_err(|failed| self.error("list", place.name(), failed))
-    }
-
-    fn stat(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, StoreError> {
-        self.tell(name).map_err(|failed| self.error("look at", name, failed))
-    }
-
-    fn delete(&self, name: &ObjectName) -> Result<(), StoreError> {
-        self.remove(name).map_err(|failed| self.error("delete", name, failed))
-    }
-
     fn abilities(&self) -> Abilities {
         Abilities { exclusive_put: true, connections: self.connections, visibility_delay_ms: 0 }
     }
@@ -412,4 +355,12 @@ impl Store for SftpStore {
     fn location(&self) -> String {
         self.location.clone()
     }
+
+    fn told(&self, failure: Failure) -> Failure {
+        self.flow.told(failure)
+    }
+}
+
+impl Store for SftpStore {
+    hand_on!(self as &dyn Backend);
 }

@@ -19,8 +19,9 @@ use super::{
 use crate::{
     error::StoreErrorKind,
     store::{
+        backend::Failure,
         flow::{self, Flow},
-        remote::{self, Failure, excerpt},
+        remote::{self, excerpt},
     },
 };
 
