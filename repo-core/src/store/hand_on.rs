@@ -6,8 +6,8 @@ use super::Store;
 
 /// Inside an `impl Store for …`: the methods that only hand their request on to the store below, and its answer back.
 ///
-/// They are named one by one, so that the compiler asks every such store when [`Store`] gets another method: one that was handed on and
-/// not counted, retried or recorded would go unnoticed.
+/// They are named one by one, so that the compiler asks every such store when [`Store`](crate::store::Store) gets another
+/// method: one that was handed on, and not counted, retried or recorded, would go unnoticed.
 ///
 /// ```
 /// use std::sync::atomic::{AtomicU64, Ordering};

@@ -41,9 +41,7 @@ impl B2Store {
             self.client.send(request, Call { wanted_bytes, ..Call::default() })
         })
     }
-}
 
-impl B2Store {
     /// Tells of one object.
     pub(super) fn ask_about(&self, name: &ObjectName) -> Result<Option<ObjectInfo>, Failure> {
         let answer = self.fetch(&Method::HEAD, name, None, 0)?;
