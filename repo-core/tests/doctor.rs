@@ -145,10 +145,13 @@ fn who_replaces_is_weak_and_who_forgets_pages_is_broken() {
     );
 }
 
+/// What is read in place of a part, of an object of so many bytes.
+type Instead = fn(ByteRange, u64) -> ByteRange;
+
 /// A store that gives other parts of objects than it was asked for.
 struct Misreading {
     inner: MemoryStore,
-    instead: fn(ByteRange, u64) -> ByteRange,
+    instead: Instead,
 }
 
 impl Store for Misreading {
@@ -164,7 +167,7 @@ impl Store for Misreading {
 #[test]
 fn wrong_parts_are_noticed() {
     use ByteRange::{Exact, Suffix, WholeUpTo};
-    let instead: [(&str, fn(ByteRange, u64) -> ByteRange); 7] = [
+    let instead: [(&str, Instead); 7] = [
         ("parts are ignored", |range, size_bytes| match range {
             Exact { .. } => WholeUpTo { limit_bytes: size_bytes },
             other => other,
@@ -211,6 +214,27 @@ fn wrong_parts_are_noticed() {
             );
             assert_eq!(report.worst(), Answer::Broken, "{what}: {report:#?}");
         }
+    }
+}
+
+/// Who may not delete, not even notes, is told so; backups are safe. Little of what was stored for the examination stays.
+#[test]
+fn a_client_that_may_not_delete() {
+    for extent in [Extent::Short, Extent::Long] {
+        let memory = memory();
+        let denied = Fault::FailBefore(StoreErrorKind::Denied);
+        let repository = open(Arc::new(FaultStore::new(memory.clone()).always(Request::Delete, None, denied)));
+        for reports in 1..3 {
+            let report = examined(&repository, extent).unwrap();
+            assert_answers(&report, &[(Question::Deleting, Answer::Weak), (Question::Rights, Answer::Weak)]);
+            assert_eq!(report.extent, Extent::Short);
+            repository.keep_store_report(&report).unwrap();
+            assert_eq!(repository.store_report().unwrap().map(|kept| kept.made), Some(report.made));
+            assert_eq!(repository.list(Place::Locks).unwrap().len(), 5 * reports);
+        }
+        // The next backup of a client that may delete takes them away.
+        let left = repository.left_behind(&repository.notes().unwrap(), Some(&session())).unwrap();
+        assert_eq!(left.len(), 8);
     }
 }
 

@@ -21,7 +21,8 @@ mod probes;
 
 pub use crate::repository::store_report::{Answer, Extent, Finding, Question, Report};
 
-/// Examines the store of a repository. `session` is who asks; its operation is what others see meanwhile.
+/// Examines the store of a repository. `session` is who asks; its operation is what others see meanwhile. Where nothing may be deleted,
+/// the examination is short, whatever `extent` says, and its few objects stay.
 ///
 /// # Errors
 /// When the store fails outright (it is out of reach, or does not permit what every backup needs), or `cancel` says so. What it stored
@@ -33,19 +34,23 @@ pub fn examine(
     extent: Extent,
     cancel: &Cancel,
 ) -> Result<Report> {
-    let doctor = Doctor { repository, session, extent, cancel };
+    let mut doctor = Doctor { repository, session, extent, cancel };
+    let (rights, may_delete) = doctor.rights()?;
+    if !may_delete {
+        // What it stores stays, and everybody would have to read it.
+        doctor.extent = Extent::Short;
+    }
     let (mut answers, clock_ahead_seconds) = doctor.life_of_objects()?;
-    answers.push(findings::clock(clock_ahead_seconds));
-    if extent == Extent::Long {
+    answers.extend([rights, findings::clock(clock_ahead_seconds)]);
+    if doctor.extent == Extent::Long {
         answers.push(doctor.paging()?);
     }
-    answers.push(doctor.rights()?);
     answers.sort_by_key(|finding| finding.question);
     Ok(Report {
         program: program.to_owned(),
         location: repository.store().location(),
         made: repository.runtime().now(),
-        extent,
+        extent: doctor.extent,
         clock_ahead_seconds,
         findings: answers,
     })
@@ -63,6 +68,14 @@ struct Doctor<'a> {
 struct Probe {
     name: ObjectName,
     bytes: Vec<u8>,
+}
+
+/// Whether objects were deleted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Deleted {
+    Yes,
+    /// This client may not.
+    Denied,
 }
 
 impl Doctor<'_> {
@@ -101,7 +114,7 @@ impl Doctor<'_> {
     }
 
     /// Does something with objects, and deletes them in any case, as far as they were stored.
-    fn deleting<T>(&self, probes: &[Probe], work: impl FnOnce() -> Result<T>) -> Result<T> {
+    fn deleting<T>(&self, probes: &[Probe], work: impl FnOnce() -> Result<T>) -> Result<(T, Deleted)> {
         let result = work();
         // All of them, also after one that failed.
         let failure = Mutex::new(None);
@@ -111,8 +124,12 @@ impl Doctor<'_> {
             }
             Ok(())
         })?;
-        let deleted = failure.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err);
-        result.and_then(|value| deleted.map(|()| value))
+        let deleted = match failure.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            None => Deleted::Yes,
+            Some(Error::Store(error)) if error.kind == StoreErrorKind::Denied => Deleted::Denied,
+            Some(error) => return result.and(Err(error)),
+        };
+        Ok((result?, deleted))
     }
 
     /// Waits until what was done has to show everywhere.

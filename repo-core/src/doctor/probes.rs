@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    Answer, Doctor, Extent, Finding, Probe, Question, answer, finding,
+    Answer, Deleted, Doctor, Extent, Finding, Probe, Question, answer, finding,
     findings::{ONLY_INIT, RACERS, Seen, races, visibility},
 };
 use crate::{
@@ -31,7 +31,7 @@ impl Doctor<'_> {
         let (all, raced) = (self.many(4, 100), self.many(1, 60));
         let probes = self.probes(all)?;
         let (raced, plain) = probes.split_at(raced);
-        let (mut findings, ahead) = self.deleting(&probes, || {
+        let ((mut findings, ahead), deleted) = self.deleting(&probes, || {
             let winners = self.race(raced)?;
             let begin = self.repository.runtime().now().seconds();
             self.store_all(plain)?;
@@ -43,8 +43,18 @@ impl Doctor<'_> {
                 vec![visibility(&seen), self.ranges(&plain[0])?, self.replacing(&plain[0])?, races(&winners, &seen)];
             Ok((findings, ahead))
         })?;
-        self.settle();
-        findings.push(self.look_for_deleted(&probes)?);
+        findings.push(match deleted {
+            Deleted::Yes => {
+                self.settle();
+                self.look_for_deleted(&probes)?
+            }
+            Deleted::Denied => {
+                let detail = format!(
+                    "whether it deletes is not known, since this client may not; {all} small objects of this test stay below locks/"
+                );
+                finding(Question::Deleting, Answer::Weak, detail)
+            }
+        });
         Ok((findings, ahead))
     }
 
@@ -202,7 +212,7 @@ impl Doctor<'_> {
         let stable = self.probes(PAGED_OBJECTS)?;
         let passing = self.probes(RACERS)?;
         let store = self.repository.store();
-        let told = self.deleting(&stable, || {
+        let (told, _) = self.deleting(&stable, || {
             self.store_all(&stable)?;
             let done = AtomicBool::new(false);
             thread::scope(|scope| {
@@ -246,16 +256,27 @@ impl Doctor<'_> {
         })
     }
 
-    /// Whether packs may be deleted: asked of one that is not there.
-    pub(super) fn rights(&self) -> Result<Finding> {
-        let nothing = ObjectName::new(Place::Data, ObjectId(self.repository.runtime().random_32()));
+    /// What may be deleted: asked of what is not there. Also tells whether that goes for its own notes.
+    pub(super) fn rights(&self) -> Result<(Finding, bool)> {
+        if self.may_delete(Place::Data)? {
+            return Ok((finding(Question::Rights, Answer::Kept, "this client may do all that coffer does"), true));
+        }
+        let may_delete_notes = self.may_delete(Place::Locks)?;
+        let detail = if may_delete_notes {
+            "this client may add, and may not delete: it can back up and restore; forget and prune need another one"
+        } else {
+            "this client may add, and may not delete anything: it can back up and restore; forget and prune need another one. Notes that \
+             its runs leave below locks/ stay, and every run reads them; let it delete there, if that can be permitted by itself"
+        };
+        Ok((finding(Question::Rights, Answer::Weak, detail), may_delete_notes))
+    }
+
+    fn may_delete(&self, place: Place) -> Result<bool> {
+        let nothing = ObjectName::new(place, ObjectId(self.repository.runtime().random_32()));
         match answer(self.repository.store().delete(&nothing))? {
-            Err(error) if error.kind == StoreErrorKind::Denied => {
-                let detail = "this client may add, and may not delete: it can back up and restore; forget and prune need another one";
-                Ok(finding(Question::Rights, Answer::Weak, detail))
-            }
+            Err(error) if error.kind == StoreErrorKind::Denied => Ok(false),
             Err(error) if error.kind != StoreErrorKind::NotFound => Err(error.into()),
-            _ => Ok(finding(Question::Rights, Answer::Kept, "this client may do all that coffer does")),
+            _ => Ok(true),
         }
     }
 }

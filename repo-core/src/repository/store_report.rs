@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     crypto::keys::ObjectKind,
-    error::Result,
+    error::{Error, Result, StoreErrorKind},
     repository::Repository,
     store::{ObjectName, Place},
     time::Timestamp,
@@ -88,7 +88,7 @@ impl Report {
 }
 
 impl Repository {
-    /// Keeps a report in place of those that are there. They are a courtesy, and lie below `locks/`, where every client may put and
+    /// Keeps a report in place of those that are there, as far as they may be deleted. They are a courtesy, and lie below `locks/`, where every client may put and
     /// delete.
     ///
     /// # Errors
@@ -98,7 +98,11 @@ impl Repository {
         for earlier in self.notes()?.store_reports {
             let name = ObjectName::new(Place::Locks, earlier);
             if name.id() != id {
-                self.delete_object(&name)?;
+                match self.delete_object(&name) {
+                    // The newest counts.
+                    Err(Error::Store(error)) if error.kind == StoreErrorKind::Denied => break,
+                    result => result?,
+                }
             }
         }
         Ok(())
