@@ -39,6 +39,8 @@ pub(crate) enum Code {
     Unreachable = 20,
     /// This machine's clock is wrong.
     WrongClock = 21,
+    /// There can be no repository at this place.
+    WrongPlace = 22,
     Interrupted = 130,
     /// Nobody reads what is written any more; what a shell shows for a program ended by SIGPIPE.
     ClosedOutput = 141,
@@ -64,6 +66,7 @@ impl Code {
             Self::OverBudget => "over_budget",
             Self::Unreachable => "unreachable",
             Self::WrongClock => "wrong_clock",
+            Self::WrongPlace => "wrong_place",
             Self::Interrupted => "interrupted",
             Self::ClosedOutput => "closed_output",
         }
@@ -190,6 +193,7 @@ fn code_of(error: &Error) -> Code {
             StoreErrorKind::Damage | StoreErrorKind::NotFound => Code::Damage,
             StoreErrorKind::Retry => Code::Unreachable,
             StoreErrorKind::Clock => Code::WrongClock,
+            StoreErrorKind::Permanent if is_of_place(&error.source.to_string()) => Code::WrongPlace,
             StoreErrorKind::Exists | StoreErrorKind::Permanent => Code::Fatal,
         },
         Error::Damaged(_) | Error::MissingBlob { .. } | Error::Unreadable(_) => Code::Damage,
@@ -251,6 +255,10 @@ fn hint_of_store(error: &StoreError) -> Option<&'static str> {
         StoreErrorKind::OverBudget => {
             "what was done until then is not lost; run it again with a higher --max-requests or --max-cost"
         }
+        StoreErrorKind::Retry if error.source.to_string().contains("answered 500") => {
+            "the server is there and fails: look at its log; if it says that the path of the repository is a file, name another path, else run \
+             it again later"
+        }
         StoreErrorKind::Retry => {
             "check the address and the network; if the store is overloaded or down, run it again later"
         }
@@ -264,8 +272,21 @@ fn hint_of_store(error: &StoreError) -> Option<&'static str> {
         StoreErrorKind::Permanent if is_of_bucket(&error.source.to_string()) => {
             "check the name of the bucket; coffer makes none"
         }
+        StoreErrorKind::Permanent if is_of_file(&error.source.to_string()) => {
+            "the path of the repository is a file, or leads through one: name a folder"
+        }
         StoreErrorKind::Cancelled | StoreErrorKind::Exists | StoreErrorKind::Permanent => return None,
     })
+}
+
+/// Whether a store says that there can be no repository.
+fn is_of_place(text: &str) -> bool {
+    is_of_bucket(text) || is_of_file(text)
+}
+
+/// Whether a store says that there is a file where a folder should be.
+fn is_of_file(text: &str) -> bool {
+    text.contains("Not a directory")
 }
 
 /// Whether a store says that there is no such bucket.

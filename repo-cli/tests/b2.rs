@@ -117,7 +117,7 @@ fn keys() {
     let said = stderr(&elsewhere.env("COFFER_REPOSITORY", "b2:bucket:elsewhere").assert().code(17));
     assert!(said.contains("only for names that begin with \"path/to/\""), "{said}");
     let mut nowhere = coffer(&sandbox, &server, &["init"]);
-    let said = stderr(&nowhere.env("COFFER_REPOSITORY", "b2:nothing:repo").assert().code(1));
+    let said = stderr(&nowhere.env("COFFER_REPOSITORY", "b2:nothing:repo").assert().code(22));
     assert!(said.contains("there is no bucket \"nothing\"") && said.contains("coffer makes none"), "{said}");
     server.fail(json!({ "match": "b2_upload_file", "status": 403, "code": "storage_cap_exceeded", "count": 1000 }));
     let said = stderr(&coffer(&sandbox, &server, &["backup", "src"]).assert().code(14));

@@ -82,7 +82,7 @@ fn keys_and_buckets() {
     assert_told(
         &address.replace("/bucket/", "/buckte/"),
         &right,
-        1,
+        22,
         &["NoSuchBucket", "hint: check the name of the bucket"],
     );
 }
@@ -276,13 +276,10 @@ fn ssh_is_heard() {
 fn a_path_that_is_a_file() {
     let sandbox = Sandbox::new();
     sandbox.write("repo", "not a folder");
-    for arguments in [&["backup", "src"][..], &["snapshots"], &["init"]] {
-        let output = sandbox.coffer(arguments).assert().failure();
-        let said = stderr(&output);
-        assert!(
-            said.lines().filter(|line| line.starts_with("error: ")).count() == 1 && said.contains("repo"),
-            "{said}"
-        );
+    for arguments in [&["backup", "src"][..], &["snapshots"], &["init"], &["prune"]] {
+        let said = stderr(&sandbox.coffer(arguments).assert().code(22));
+        assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{said}");
+        assert!(said.contains("repo: Not a directory") && said.contains("is a file, or leads through one"), "{said}");
     }
     assert_eq!(std::fs::read_to_string(sandbox.path("repo")).unwrap(), "not a folder");
     // The same at the other end of a line.
@@ -291,22 +288,19 @@ fn a_path_that_is_a_file() {
     for arguments in [&["backup", "src"][..], &["snapshots"], &["init"], &["prune"]] {
         let mut command = sandbox.coffer(arguments);
         command.env("COFFER_REPOSITORY", format!("sftp://127.0.0.1:{}/{}/repo", server.port, server.data().display()));
-        let output =
-            command.args(["-o", &format!("sftp.args=-F {}", server.ssh_config().display())]).assert().failure();
-        let said = stderr(&output);
-        assert!(
-            said.lines().filter(|line| line.starts_with("error: ")).count() == 1 && said.contains("repo"),
-            "{said}"
-        );
-        assert_ne!(output.get_output().status.code(), Some(20), "it is not tried again and again: {said}");
+        let output = command.args(["-o", &format!("sftp.args=-F {}", server.ssh_config().display())]).assert();
+        let said = stderr(&output.code(22));
+        assert_eq!(said.lines().filter(|line| line.starts_with("error: ")).count(), 1, "{said}");
+        assert!(said.contains("Not a directory: ") && said.contains("is a file, or leads through one"), "{said}");
     }
     assert_eq!(std::fs::read_to_string(server.data().join("repo")).unwrap(), "not a folder");
     // Of a REST server only that it fails is heard; it is asked for half a minute.
     let server = RestServer::start(RestKind::RestServer, How::default());
     std::fs::write(server.data("repo"), "not a folder").unwrap();
     let output = sandbox.coffer(&["init"]).env("COFFER_REPOSITORY", format!("rest:{}", server.url("repo"))).assert();
-    let said = stderr(&output.failure());
+    let said = stderr(&output.code(20));
     assert!(said.lines().filter(|line| line.starts_with("error: ")).count() == 1 && said.contains("repo"), "{said}");
+    assert!(said.contains("answered 500") && said.contains("hint: the server is there and fails"), "{said}");
     assert_eq!(std::fs::read_to_string(server.data("repo")).unwrap(), "not a folder");
 }
 

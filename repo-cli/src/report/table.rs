@@ -97,6 +97,7 @@ const fn meaning(code: Code) -> &'static str {
         Code::CredentialsExpired => "the store's credentials have expired",
         Code::OverBudget => "it would take more requests, or cost more, than was allowed",
         Code::WrongClock => "this machine's clock is wrong, and the store does not believe what was signed with it",
+        Code::WrongPlace => "there can be no repository at this place: its path is a file, or there is no such bucket",
         Code::Unreachable => "the store cannot be reached, or cannot answer now",
         Code::Interrupted => "a signal ended it",
         Code::ClosedOutput => "nobody reads its output any more",
@@ -120,6 +121,7 @@ const CODES: &[Code] = &[
     Code::OverBudget,
     Code::Unreachable,
     Code::WrongClock,
+    Code::WrongPlace,
     Code::Interrupted,
     Code::ClosedOutput,
 ];

@@ -136,7 +136,14 @@ impl SftpStore {
 
     /// After "no such file": succeeds when the object is what is missing, and not the whole repository.
     fn is_only_the_object(&self, session: &Session, place: Place) -> Result<(), Failure> {
-        if place == Place::Config || self.is_here(session, place)? { Ok(()) } else { Err(self.gone(place)) }
+        if place != Place::Config {
+            return if self.is_here(session, place)? { Ok(()) } else { Err(self.gone(place)) };
+        }
+        // Servers say so of what would lie below a file, too.
+        match session.look(&self.place_path(place)) {
+            Ok(Some(found)) if found.is_surely_file() => Err(no_folder(&self.place_path(place))),
+            _ => Ok(()),
+        }
     }
 
     /// Removes what killed writers left in a folder, once in a process, as far as that is possible. The time of the file just made there
@@ -214,13 +221,22 @@ fn info(name: ObjectName, found: wire::Attributes) -> Option<ObjectInfo> {
     })
 }
 
+/// A file is where a folder should be.
+fn no_folder(path: &str) -> Failure {
+    Failure::permanent(format!("Not a directory: {path}"))
+}
+
 impl Backend for SftpStore {
     fn make(&self) -> Result<(), Failure> {
         let session = self.session()?;
         let is_folder = |path: &str| session.look(path).map(|found| found.is_some_and(|found| !found.is_file()));
         let make = |path: &str| match session.make_folder(path) {
-            Err(failed) if !is_folder(path)? => Err(failed),
-            _ => Ok(()),
+            Err(failed) => match session.look(path)? {
+                Some(found) if found.is_surely_file() => Err(no_folder(path)),
+                Some(found) if !found.is_file() => Ok(()),
+                _ => Err(failed),
+            },
+            Ok(()) => Ok(()),
         };
         let levels: Vec<usize> =
             self.root.match_indices('/').map(|(position, _)| position).filter(|end| *end > 0).collect();
