@@ -1,4 +1,4 @@
-//! The same work on many items, by several threads.
+//! Work at the same time: two things, or the same on many items.
 
 use std::sync::{
     Condvar, Mutex, MutexGuard, PoisonError,
@@ -6,6 +6,19 @@ use std::sync::{
 };
 
 use crate::error::{Error, Result};
+
+/// Does two things, at the same time if there may be several `threads`, else one after the other; where both wait for answers from far away,
+/// one waits beside the other.
+pub fn both<A, B: Send>(threads: usize, first: impl FnOnce() -> A, second: impl FnOnce() -> B + Send) -> (A, B) {
+    if threads < 2 {
+        return (first(), second());
+    }
+    std::thread::scope(|scope| {
+        let second = scope.spawn(second);
+        let first = first();
+        (first, second.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    })
+}
 
 /// Does `work` on every item, with no more than so many threads, which take the items in their order. After a failure no further item
 /// is begun.
@@ -157,6 +170,17 @@ mod tests {
             assert!(matches!(for_each_found(vec![0], threads, || (), fails), Err(Error::Cancelled)));
         }
         for_each_found(Vec::<u8>::new(), 2, || (), |(), _, _| unreachable!()).unwrap();
+    }
+
+    #[test]
+    fn both_are_done_and_at_once_where_that_may_be() {
+        let done = AtomicUsize::new(0);
+        let next = || done.fetch_add(1, Ordering::Relaxed);
+        assert_eq!((both(0, next, next), both(1, next, next)), ((0, 1), (2, 3)));
+        // Each waits for the other.
+        let barrier = std::sync::Barrier::new(2);
+        let (first, second) = both(2, || barrier.wait().is_leader(), || barrier.wait().is_leader());
+        assert!(first != second);
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::{
     id::{NoteId, PackId},
     index::{builder::IndexBuilder, run::decode_run, set::IndexSet},
     pack::reader::read_directory,
+    parallel::both,
     repository::{Repository, notes::Session},
     store::{ObjectName, Place},
 };
@@ -37,9 +38,13 @@ impl Known {
     /// # Errors
     /// When the store fails, or a note that says what is being deleted cannot be read.
     pub(super) fn load(repository: &Repository, own: Option<&Session>, dry_run: bool) -> Result<Self> {
-        let notes = repository.notes()?;
         let mut damaged = Vec::new();
-        let index = repository.load_index(Some(&mut damaged))?;
+        let (notes, index) = both(
+            repository.store().abilities().connections,
+            || repository.notes(),
+            || repository.load_index(Some(&mut damaged)),
+        );
+        let (notes, index) = (notes?, index?);
         let left_behind = repository.left_behind(&notes, own)?;
         let mut known = Self { index, distrusted: notes.condemned(), left_behind, damaged };
         if !known.left_behind.is_empty() {

@@ -17,6 +17,7 @@ use crate::{
     compress::Level,
     error::{Damage, Error, Result},
     id::{NoteId, SnapshotId},
+    parallel::both,
     progress::{Cancel, Problem, Progress},
     repository::{
         Repository,
@@ -224,8 +225,12 @@ fn backup_once(
     cancel: &Cancel,
     checkpoints: &mut Vec<SnapshotId>,
 ) -> Result<BackupReport> {
-    let earlier = Earlier::find(repository, options, &identity(source, options))?;
-    let known = Known::load(repository, options.note.as_ref(), options.dry_run)?;
+    let (earlier, known) = both(
+        repository.store().abilities().connections,
+        || Earlier::find(repository, options, &identity(source, options)),
+        || Known::load(repository, options.note.as_ref(), options.dry_run),
+    );
+    let (earlier, known) = (earlier?, known?);
     let session_options = SessionOptions { level: options.level, dry_run: options.dry_run, note: options.note.clone() };
     let session = Session::open(Arc::clone(repository), Arc::new(known.index), session_options)?;
     session.distrust(&known.distrusted);

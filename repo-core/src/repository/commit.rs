@@ -9,8 +9,9 @@ use crate::{
     error::{Damage, Error, Result},
     id::{PackId, SnapshotId},
     limits,
+    parallel::both,
     protocol::writer::{Answer, Outcome, Step, Writer},
-    repository::session::Session,
+    repository::{Repository, session::Session},
     store::{ObjectName, Place},
 };
 
@@ -51,129 +52,28 @@ impl Session {
         basis: Option<&SnapshotId>,
         rescue: &mut Rescue<'_>,
     ) -> Result<SnapshotId> {
-        let mut claims = Vec::new();
-        let result = self.drive(body, basis, rescue, &mut claims);
+        let mut commit = Commit {
+            session: self,
+            body,
+            basis,
+            had_basis: basis.is_some(),
+            writer: Writer::default(),
+            claims: Vec::new(),
+            body_bytes: 0,
+            claimed: None,
+            cut: None,
+            look: None,
+            looked_again: false,
+            seals: Vec::new(),
+            seal: None,
+            gone: BTreeSet::new(),
+        };
+        let result = commit.drive(rescue);
         if result.as_ref().is_err_and(|error| error.is_pruned_away() || matches!(error, Error::NoSnapshot { .. })) {
             // There is no seal. A body that stays keeps what it needs from being pruned until it expires.
-            let _ = self.repository().delete_objects(&claims);
+            let _ = self.repository().delete_objects(&commit.claims);
         }
         result
-    }
-
-    /// `claims` become the bodies that were put, but for those for which a seal may be there.
-    fn drive<T: Serialize>(
-        &self,
-        body: &T,
-        mut basis: Option<&SnapshotId>,
-        rescue: &mut Rescue<'_>,
-        claims: &mut Vec<ObjectName>,
-    ) -> Result<SnapshotId> {
-        let repository = self.repository();
-        let has_basis = basis.is_some();
-        let mut writer = Writer::default();
-        let mut body_bytes = 0;
-        let mut cut = None;
-        // A claim from before everything was looked through.
-        let mut claimed = None;
-        // What has expired, or been forgotten, while this machine slept, or was lost: W10 then claims anew. No second time, since a store
-        // that loses what it has confirmed must be told of.
-        let mut gone = BTreeSet::new();
-        let mut seals = Vec::new();
-        let mut looked_again = false;
-        loop {
-            let answer = match writer.step() {
-                // The index was read before the session was opened.
-                Step::ListIndex => Answer::IndexListed,
-                Step::Store => {
-                    self.flush()?;
-                    self.put_merged_index()?;
-                    Answer::Stored(self.needed_packs())
-                }
-                Step::PutBody if claimed.is_some() => Answer::BodyPut(claimed.take().expect("it was just there")),
-                Step::PutBody => {
-                    // Seals of earlier bodies, which are gone or going, would tell of a backup that is lost.
-                    let _ = repository.delete_objects(&std::mem::take(&mut seals));
-                    let (body, size_bytes) = repository.save_sized(Place::Snapshots, ObjectKind::Snapshot, body)?;
-                    body_bytes = size_bytes;
-                    claims.push(ObjectName::new(Place::Snapshots, body));
-                    self.wait_until_visible();
-                    Answer::BodyPut(body.into())
-                }
-                Step::ListMarks => {
-                    let condemned = repository.notes()?.condemned();
-                    if let Some(leaned_on) = basis {
-                        // Begins after the marks were listed: the basis was there all the time until then.
-                        self.check_basis(leaned_on)?;
-                        if !condemned.is_empty() {
-                            rescue(self, &BTreeSet::new())?;
-                            basis = None;
-                            claimed = claims.last().map(|name| name.id().into());
-                            writer = Writer::default();
-                            continue;
-                        }
-                    }
-                    Answer::Marks(condemned)
-                }
-                Step::ListPacks if writer.needed().is_empty() => Answer::Packs(BTreeSet::new()),
-                Step::ListPacks => {
-                    let (present, damage) = self.list_needed(writer.needed())?;
-                    cut = damage;
-                    Answer::Packs(present)
-                }
-                Step::Rescue(lost) => {
-                    let own = lost.iter().find(|pack| self.has_stored(pack)).copied();
-                    self.distrust(lost);
-                    rescue(self, lost).map_err(|error| match (error, cut.take(), own) {
-                        (Error::Unreadable(_), Some(damage), _) => damage.into(),
-                        (Error::Unreadable(_), None, Some(own)) => {
-                            Error::Vanished { object: ObjectName::new(Place::Data, own).to_string() }
-                        }
-                        // With a basis, which no prune takes anything from, it is damaged or lost.
-                        (Error::Unreadable(_), None, None) if !has_basis => Error::PrunedAway,
-                        (error, ..) => error,
-                    })?;
-                    self.flush()?;
-                    self.put_index(false)?;
-                    // Otherwise the listing of packs that comes next could miss what was just stored.
-                    self.wait_until_visible();
-                    Answer::Stored(self.needed_packs())
-                }
-                Step::PutSeal(body) => {
-                    let body = *body;
-                    let body_name = ObjectName::new(Place::Snapshots, body);
-                    let index = self.check_index();
-                    if self.find_once(&body_name, body_bytes, &gone)? {
-                        match index {
-                            // A pruner that saw the claim may have moved all that is needed into packs of its own.
-                            Err(error) if error.is_damage() && !looked_again => {
-                                looked_again = true;
-                                claimed = Some(body);
-                                writer = Writer::default();
-                                continue;
-                            }
-                            result => result?,
-                        }
-                        claims.clear();
-                        let (seal, size_bytes) = self.put_seal(body)?;
-                        seals.push(seal);
-                        if !self.find_once(&seal, size_bytes, &gone)? {
-                            gone.insert(body);
-                        }
-                    } else {
-                        gone.insert(body);
-                    }
-                    Answer::SealPut
-                }
-                Step::ListExpireNotes => Answer::ExpireNotes(repository.notes()?.expiring()),
-                Step::FindBody(body) => {
-                    let body_name = ObjectName::new(Place::Snapshots, *body);
-                    Answer::BodyFound(!gone.contains(body) && repository.store().stat(&body_name)?.is_some())
-                }
-                Step::Done(Outcome::Committed(body)) => return Ok(*body),
-                Step::Done(Outcome::PrunedAway) => return Err(Error::PrunedAway),
-            };
-            writer.answer(answer).map_err(|error| Error::Invalid(error.to_string()))?;
-        }
     }
 
     /// Makes sure that the snapshot whose parts are taken over is there.
@@ -184,28 +84,15 @@ impl Session {
         }
     }
 
-    /// W3, and removes the runs that are merged into the new one.
-    fn put_merged_index(&self) -> Result<()> {
-        let merged = self.put_index(true)?;
-        if !merged.is_empty() {
-            // Otherwise a reader could see neither the new run nor the old ones.
-            self.wait_until_visible();
-        }
-        for run in merged {
-            // Its entries are in a larger run; one that stays is merely said twice. A store that refuses one refuses all.
-            if self.repository().store().delete(&run).is_err() {
-                break;
-            }
-        }
-        Ok(())
-    }
-
     /// W6: which of the needed packs are there; and a reason beyond pruning why one does not count: it is not as long as it was
     /// stored.
     pub(super) fn list_needed(&self, needed: &BTreeSet<PackId>) -> Result<(BTreeSet<PackId>, Option<Damage>)> {
-        let sizes = self.pack_sizes();
         let mut present = BTreeSet::new();
         let mut cut = None;
+        if needed.is_empty() {
+            return Ok((present, cut));
+        }
+        let sizes = self.pack_sizes();
         self.repository().store().list(Place::Data, &mut |info| {
             let pack = PackId::from(info.name.id());
             if !needed.contains(&pack) {
@@ -234,9 +121,9 @@ impl Session {
         Ok((ObjectName::new(Place::Snapshots, id), size_bytes))
     }
 
-    /// Whether what was stored is there. When something was `gone` before, it must be.
-    fn find_once(&self, name: &ObjectName, size_bytes: u64, gone: &BTreeSet<SnapshotId>) -> Result<bool> {
-        if gone.is_empty() {
+    /// Whether what was stored is there in full length; that it is not is a failure unless it may be.
+    fn find(&self, name: &ObjectName, size_bytes: u64, may_be_gone: bool) -> Result<bool> {
+        if may_be_gone {
             return self.repository().find_stored(name, size_bytes);
         }
         self.repository().check_stored(name, size_bytes)?;
@@ -246,5 +133,183 @@ impl Session {
     pub(super) fn wait_until_visible(&self) {
         let repository = self.repository();
         repository.runtime().sleep_ms(repository.store().abilities().visibility_delay_ms);
+    }
+}
+
+/// A snapshot on its way through the protocol.
+struct Commit<'a, T> {
+    session: &'a Session,
+    body: &'a T,
+    /// The snapshot whose parts are taken over unseen, as long as that is enough.
+    basis: Option<&'a SnapshotId>,
+    had_basis: bool,
+    writer: Writer,
+    /// The bodies that were put, but for those for which a seal may be there.
+    claims: Vec<ObjectName>,
+    /// Stored size of the body that was put last.
+    body_bytes: u64,
+    /// A claim from before everything was looked through.
+    claimed: Option<SnapshotId>,
+    /// Why a needed pack does not count, beyond pruning.
+    cut: Option<Damage>,
+    /// The last look before the seal: at the body, and at the index.
+    look: Option<(Result<bool>, Result<()>)>,
+    /// Everything was looked through anew since the index was not what it had been.
+    looked_again: bool,
+    /// All seals that were put.
+    seals: Vec<ObjectName>,
+    /// The one that was put last and has not been looked for yet: what it seals, its name and size.
+    seal: Option<(SnapshotId, ObjectName, u64)>,
+    /// What has expired, or been forgotten, while this machine slept, or was lost: W10 then claims anew. No second time, since a store
+    /// that loses what it has confirmed must be told of.
+    gone: BTreeSet<SnapshotId>,
+}
+
+impl<T: Serialize> Commit<'_, T> {
+    fn drive(&mut self, rescue: &mut Rescue<'_>) -> Result<SnapshotId> {
+        loop {
+            let step = self.writer.step().clone();
+            let answer = match &step {
+                // The index was read before the session was opened.
+                Step::ListIndex => Some(Answer::IndexListed),
+                Step::Store => Some(self.store()?),
+                Step::PutBody => Some(self.put_body()?),
+                Step::ListMarks => self.list_marks(rescue)?,
+                Step::ListPacks => Some(self.list_packs()?),
+                Step::Rescue(lost) => Some(self.rescue(lost, rescue)?),
+                Step::PutSeal(body) => self.put_seal(*body)?,
+                Step::ListExpireNotes => Some(self.list_expire_notes()?),
+                Step::FindBody(body) => Some(self.find_body(body)?),
+                Step::Done(Outcome::Committed(body)) => return Ok(*body),
+                Step::Done(Outcome::PrunedAway) => return Err(Error::PrunedAway),
+            };
+            match answer {
+                Some(answer) => self.writer.answer(answer).map_err(|error| Error::Invalid(error.to_string()))?,
+                // Everything is looked through anew, under the claim that is there.
+                None => {
+                    self.claimed = self.claims.last().map(|name| name.id().into());
+                    self.writer = Writer::default();
+                }
+            }
+        }
+    }
+
+    fn repository(&self) -> &Repository {
+        self.session.repository()
+    }
+
+    /// Requests that may be on their way at once.
+    fn threads(&self) -> usize {
+        self.repository().store().abilities().connections
+    }
+
+    /// W2 and W3.
+    fn store(&self) -> Result<Answer> {
+        self.session.flush()?;
+        self.session.put_merged_index()?;
+        Ok(Answer::Stored(self.session.needed_packs()))
+    }
+
+    /// W4.
+    fn put_body(&mut self) -> Result<Answer> {
+        if let Some(claimed) = self.claimed.take() {
+            return Ok(Answer::BodyPut(claimed));
+        }
+        // Seals of earlier bodies, which are gone or going, would tell of a backup that is lost.
+        let seals = std::mem::take(&mut self.seals);
+        let _ = self.repository().delete_objects(&seals);
+        let (body, size_bytes) = self.repository().save_sized(Place::Snapshots, ObjectKind::Snapshot, self.body)?;
+        self.body_bytes = size_bytes;
+        self.claims.push(ObjectName::new(Place::Snapshots, body));
+        self.session.wait_until_visible();
+        Ok(Answer::BodyPut(body.into()))
+    }
+
+    /// W5. `None` when all of the tree has to be looked through now.
+    fn list_marks(&mut self, rescue: &mut Rescue<'_>) -> Result<Option<Answer>> {
+        let condemned = self.repository().notes()?.condemned();
+        if let Some(leaned_on) = self.basis {
+            // Begins after the marks were listed: the basis was there all the time until then.
+            self.session.check_basis(leaned_on)?;
+            if !condemned.is_empty() {
+                rescue(self.session, &BTreeSet::new())?;
+                self.basis = None;
+                return Ok(None);
+            }
+        }
+        Ok(Some(Answer::Marks(condemned)))
+    }
+
+    /// W6, and beside it the last look at what the seal will rely on, for stores that lose what they have confirmed.
+    fn list_packs(&mut self) -> Result<Answer> {
+        let (session, threads) = (self.session, self.threads());
+        let (needed, claim) = (self.writer.needed(), self.claims.last().copied());
+        let (size_bytes, may_be_gone) = (self.body_bytes, self.gone.is_empty());
+        let find_body = || claim.map_or(Ok(false), |body| session.find(&body, size_bytes, may_be_gone));
+        let (listed, look) =
+            both(threads, || session.list_needed(needed), || both(threads, find_body, || session.check_index()));
+        let (present, cut) = listed?;
+        (self.cut, self.look) = (cut, Some(look));
+        Ok(Answer::Packs(present))
+    }
+
+    /// W7 said no.
+    fn rescue(&mut self, lost: &BTreeSet<PackId>, rescue: &mut Rescue<'_>) -> Result<Answer> {
+        let session = self.session;
+        let own = lost.iter().find(|pack| session.has_stored(pack)).copied();
+        session.distrust(lost);
+        rescue(session, lost).map_err(|error| match (error, self.cut.take(), own) {
+            (Error::Unreadable(_), Some(damage), _) => damage.into(),
+            (Error::Unreadable(_), None, Some(own)) => {
+                Error::Vanished { object: ObjectName::new(Place::Data, own).to_string() }
+            }
+            // With a basis, which no prune takes anything from, it is damaged or lost.
+            (Error::Unreadable(_), None, None) if !self.had_basis => Error::PrunedAway,
+            (error, ..) => error,
+        })?;
+        session.flush()?;
+        session.put_index(false)?;
+        // Otherwise the listing of packs that comes next could miss what was just stored.
+        session.wait_until_visible();
+        Ok(Answer::Stored(session.needed_packs()))
+    }
+
+    /// W8, if the last look has found everything. `None` when all of the tree has to be looked through once more.
+    fn put_seal(&mut self, body: SnapshotId) -> Result<Option<Answer>> {
+        let (found, index) = self.look.take().unwrap_or((Ok(false), Ok(())));
+        if found? {
+            match index {
+                // A pruner that saw the claim may have moved all that is needed into packs of its own.
+                Err(error) if error.is_damage() && !self.looked_again => {
+                    self.looked_again = true;
+                    return Ok(None);
+                }
+                result => result?,
+            }
+            self.claims.clear();
+            let (seal, size_bytes) = self.session.put_seal(body)?;
+            self.seals.push(seal);
+            self.seal = Some((body, seal, size_bytes));
+        } else {
+            self.gone.insert(body);
+        }
+        Ok(Some(Answer::SealPut))
+    }
+
+    /// W9, and beside it whether the seal is there that was just put.
+    fn list_expire_notes(&mut self) -> Result<Answer> {
+        let (session, seal, may_be_gone) = (self.session, self.seal.take(), self.gone.is_empty());
+        let find_seal = || seal.map_or(Ok(true), |(_, name, size_bytes)| session.find(&name, size_bytes, may_be_gone));
+        let (found, notes) = both(self.threads(), find_seal, || session.repository().notes());
+        if !found? && let Some((body, ..)) = seal {
+            self.gone.insert(body);
+        }
+        Ok(Answer::ExpireNotes(notes?.expiring()))
+    }
+
+    /// W10.
+    fn find_body(&self, body: &SnapshotId) -> Result<Answer> {
+        let name = ObjectName::new(Place::Snapshots, *body);
+        Ok(Answer::BodyFound(!self.gone.contains(body) && self.repository().store().stat(&name)?.is_some()))
     }
 }

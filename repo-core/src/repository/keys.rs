@@ -47,7 +47,7 @@ pub(super) fn put_slot(
 }
 
 /// Names of the slots in the store.
-fn list_slots(store: &dyn Store) -> Result<Vec<KeyId>> {
+pub(super) fn list_slots(store: &dyn Store) -> Result<Vec<KeyId>> {
     let mut slots = Vec::new();
     store.list(Place::Keys, &mut |info| {
         // Slots have one size. Anything else costs no key derivation.
@@ -60,16 +60,16 @@ fn list_slots(store: &dyn Store) -> Result<Vec<KeyId>> {
     Ok(slots)
 }
 
-/// Tries the slots with a password, the one that `hint` names first, until one opens with keys that `fit` the config. An `init` that was
+/// Tries these slots with a password, the one that `hint` names first, until one opens with keys that `fit` the config. An `init` that was
 /// killed before it put the config leaves a slot of a repository that never was, perhaps with the same password. Where none fits, it is the
 /// first that opened: then the config is what is wrong.
 pub(super) fn open_slots(
     store: &dyn Store,
+    mut slots: Vec<KeyId>,
     password: &[u8],
     hint: Option<&str>,
     fit: impl Fn(&Keys) -> bool,
 ) -> Result<(KeyId, Keys)> {
-    let mut slots = list_slots(store)?;
     if let Some(hint) = hint {
         slots.sort_by_key(|id| !id.to_string().starts_with(hint));
     }

@@ -18,6 +18,7 @@ use crate::{
         set::IndexSet,
     },
     limits,
+    parallel::both,
     runtime::Runtime,
     store::{ByteRange, ObjectName, Store},
 };
@@ -52,6 +53,7 @@ pub struct Repository {
     pub(crate) runtime: Arc<dyn Runtime>,
     cache: Option<Arc<Cache>>,
     key: KeyId,
+    courtesies: notes::Courtesies,
 }
 
 /// What [`Repository::init`] needs to know.
@@ -125,7 +127,7 @@ impl Repository {
             }
             result => result?,
         }
-        Ok(Self { store, keys, config, runtime, cache: None, key })
+        Ok(Self { store, keys, config, runtime, cache: None, key, courtesies: notes::Courtesies::default() })
     }
 
     /// Opens a repository with a password.
@@ -137,20 +139,22 @@ impl Repository {
     pub fn open(store: Arc<dyn Store>, runtime: Arc<dyn Runtime>, password: &[u8], hint: Option<&str>) -> Result<Self> {
         let mut bytes = Vec::new();
         let range = ByteRange::WholeUpTo { limit_bytes: limits::OBJECT_STORED_BYTES_MAX };
-        store.get(&ObjectName::CONFIG, range, &mut bytes).map_err(|error| match error.kind {
+        let read_config = || store.get(&ObjectName::CONFIG, range, &mut bytes);
+        let (read, slots) = both(store.abilities().connections, read_config, || keys::list_slots(&*store));
+        read.map_err(|error| match error.kind {
             StoreErrorKind::NotFound => Error::NoRepository { location: store.location() },
             _ => error.into(),
         })?;
         // A config of a newer version or of another program is told of before any password is asked to prove itself.
         crate::envelope::header::Header::parse(&bytes, ObjectKind::Config, &"config")?;
         let config_by = |keys: &Keys| object::open::<Config>(keys, ObjectKind::Config, &bytes, &"config");
-        let (key, keys) = keys::open_slots(&*store, password, hint, |keys| {
+        let (key, keys) = keys::open_slots(&*store, slots?, password, hint, |keys| {
             // What cannot be read for another reason was sealed with these keys.
             config_by(keys).map_or_else(|error| error.is_newer(), |_| true)
         })?;
         let config = config_by(&keys)?;
         config.check(keys.repository())?;
-        Ok(Self { store, keys, config, runtime, cache: None, key })
+        Ok(Self { store, keys, config, runtime, cache: None, key, courtesies: notes::Courtesies::default() })
     }
 
     /// Asks whether this program may write to it. Everything that changes a repository asks first.

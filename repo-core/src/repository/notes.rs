@@ -1,14 +1,18 @@
 //! Transient objects below `locks/`: sessions, marks, expire notes, store reports (`docs/format.md` section 11).
 
-use std::collections::BTreeSet;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use serde::{Deserialize, Serialize};
 
 use crate::{
     crypto::{keys::ObjectKind, slot::MAGIC},
     envelope::{header::HEADER_BYTES, object},
-    error::{Error, Result, StoreErrorKind},
+    error::{Damage, Error, Result, StoreErrorKind},
     id::{NoteId, PackId, SnapshotId},
+    parallel::for_each,
     repository::Repository,
     store::{ObjectName, Place},
     time::Timestamp,
@@ -83,6 +87,32 @@ impl Notes {
     }
 }
 
+/// A note, as it is read.
+enum Note {
+    Mark(Mark),
+    ExpireNote(ExpireNote),
+    Courtesy(Courtesy),
+    /// A courtesy that cannot be read must not keep everybody out.
+    Unreadable,
+}
+
+#[derive(Clone)]
+enum Courtesy {
+    Session(Session),
+    StoreReport,
+}
+
+/// Notes that nothing depends on, as they were read before. What lies under a name never changes, and a writer lists notes several times; what
+/// says that something is being deleted is read each time all the same.
+#[derive(Default)]
+pub(super) struct Courtesies(Mutex<BTreeMap<NoteId, Courtesy>>);
+
+impl Courtesies {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<NoteId, Courtesy>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 impl Repository {
     /// Lists and reads everything below `locks/`. One that vanishes meanwhile is passed over: a session that ended, or a mark
     /// whose packs are gone (so that a listing of packs that begins later shows none of them).
@@ -90,33 +120,69 @@ impl Repository {
     /// # Errors
     /// When the listing is not complete or one cannot be read; a mark that cannot be read must not be taken for none.
     pub fn notes(&self) -> Result<Notes> {
+        let listed: Vec<NoteId> = self.list(Place::Locks)?.into_iter().map(|info| info.name.id().into()).collect();
+        let read = Mutex::new(BTreeMap::new());
+        for_each(&listed, self.store().abilities().connections, |id| {
+            if let Some(note) = self.note(id)? {
+                read.lock().unwrap_or_else(PoisonError::into_inner).insert(*id, note);
+            }
+            Ok(())
+        })?;
         let mut notes = Notes::default();
-        for info in self.list(Place::Locks)? {
-            let bytes = match self.load_bytes(&info.name) {
-                Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => continue,
-                result => result?,
-            };
-            let id = NoteId::from(info.name.id());
-            let kind = bytes.get(MAGIC.len() + 2).copied().and_then(ObjectKind::from_byte);
-            match kind {
-                // A courtesy: one that cannot be read must not keep everybody out.
-                Some(ObjectKind::Session) => match self.open_note(ObjectKind::Session, &bytes, &info.name) {
-                    Ok(session) => notes.sessions.push((id, session)),
-                    Err(error) if error.is_damage() || error.is_newer() => {}
-                    Err(error) => return Err(error),
-                },
-                Some(ObjectKind::Mark) => notes.marks.push((id, self.open_note(ObjectKind::Mark, &bytes, &info.name)?)),
-                Some(ObjectKind::ExpireNote) => {
-                    notes.expire_notes.push((id, self.open_note(ObjectKind::ExpireNote, &bytes, &info.name)?));
+        let mut courtesies = BTreeMap::new();
+        for (id, note) in read.into_inner().unwrap_or_else(PoisonError::into_inner) {
+            match note {
+                Note::Mark(mark) => notes.marks.push((id, mark)),
+                Note::ExpireNote(note) => notes.expire_notes.push((id, note)),
+                Note::Courtesy(courtesy) => {
+                    match &courtesy {
+                        Courtesy::Session(session) => notes.sessions.push((id, session.clone())),
+                        Courtesy::StoreReport => notes.store_reports.push(id),
+                    }
+                    courtesies.insert(id, courtesy);
                 }
-                Some(ObjectKind::StoreReport) => notes.store_reports.push(id),
-                _ => {
-                    let reason = format!("{} bytes that are no note (shorter than {HEADER_BYTES}?)", bytes.len());
-                    return Err(crate::error::Damage::new(info.name, reason).into());
-                }
+                Note::Unreadable => {}
             }
         }
+        *self.courtesies.lock() = courtesies;
         Ok(notes)
+    }
+
+    /// One note; `None` if it is gone.
+    fn note(&self, id: &NoteId) -> Result<Option<Note>> {
+        if let Some(known) = self.courtesies.lock().get(id) {
+            return Ok(Some(Note::Courtesy(known.clone())));
+        }
+        let name = ObjectName::new(Place::Locks, *id);
+        let bytes = match self.load_bytes(&name) {
+            Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => return Ok(None),
+            result => result?,
+        };
+        let kind = bytes.get(MAGIC.len() + 2).copied().and_then(ObjectKind::from_byte);
+        Ok(Some(match kind {
+            Some(ObjectKind::Session) => match self.open_note(ObjectKind::Session, &bytes, &name) {
+                Ok(session) => Note::Courtesy(Courtesy::Session(session)),
+                Err(error) if error.is_damage() || error.is_newer() => Note::Unreadable,
+                Err(error) => return Err(error),
+            },
+            Some(ObjectKind::Mark) => Note::Mark(self.open_note(ObjectKind::Mark, &bytes, &name)?),
+            Some(ObjectKind::ExpireNote) => Note::ExpireNote(self.open_note(ObjectKind::ExpireNote, &bytes, &name)?),
+            Some(ObjectKind::StoreReport) => Note::Courtesy(Courtesy::StoreReport),
+            _ => {
+                let reason = format!("{} bytes that are no note (shorter than {HEADER_BYTES}?)", bytes.len());
+                return Err(Damage::new(name, reason).into());
+            }
+        }))
+    }
+
+    /// Says who works here from now on.
+    ///
+    /// # Errors
+    /// When the note cannot be stored.
+    pub(super) fn put_session(&self, session: &Session) -> Result<NoteId> {
+        let id = self.save(Place::Locks, ObjectKind::Session, session)?.into();
+        self.courtesies.lock().insert(id, Courtesy::Session(session.clone()));
+        Ok(id)
     }
 
     /// The notes of sessions that are over: their process is gone from this machine, or they are older than any session gets. One

@@ -14,6 +14,22 @@ use crate::{
 };
 
 impl Session {
+    /// W3, and removes the runs that are merged into the new one.
+    pub(super) fn put_merged_index(&self) -> Result<()> {
+        let merged = self.put_index(true)?;
+        if !merged.is_empty() {
+            // Otherwise a reader could see neither the new run nor the old ones.
+            self.wait_until_visible();
+        }
+        for run in merged {
+            // Its entries are in a larger run; one that stays is merely said twice. A store that refuses one refuses all.
+            if self.repository().store().delete(&run).is_err() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
     /// W3: puts an index run for all packs that no run names yet, merging small runs into it where that keeps their number low.
     /// Returns the runs that are superseded by it.
     pub(crate) fn put_index(&self, merge: bool) -> Result<Vec<ObjectName>> {
@@ -82,6 +98,9 @@ impl Session {
     /// again would make the index grow with the square of the number of backups. It is not ours to delete for the larger one, though: whoever
     /// put it may be about to delete that. A run is deleted only by who has put another one that says the same.
     fn runs_to_merge(&self) -> Result<(Vec<&Run>, Vec<&Run>)> {
+        if self.shared.index.runs().is_empty() {
+            return Ok((Vec::new(), Vec::new()));
+        }
         let mut present = BTreeSet::new();
         self.repository().store().list(Place::Index, &mut |info| _ = present.insert(info.name))?;
         let mut runs: Vec<_> = self.shared.index.runs().iter().collect();

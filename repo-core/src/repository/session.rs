@@ -13,7 +13,6 @@ use std::{
 use crate::{
     blob::{BlobKind, WriteBlobs},
     compress::Level,
-    crypto::keys::ObjectKind,
     error::{Error, Result},
     id::{BlobId, NoteId, PackId},
     index::set::IndexSet,
@@ -62,7 +61,7 @@ impl Session {
     pub fn open(repository: Arc<Repository>, index: Arc<IndexSet>, options: SessionOptions) -> Result<Self> {
         repository.check_writable()?;
         let note = match &options.note {
-            Some(note) if !options.dry_run => Some(repository.save(Place::Locks, ObjectKind::Session, note)?.into()),
+            Some(note) if !options.dry_run => Some(repository.put_session(note)?),
             _ => None,
         };
         let words = index.packs().div_ceil(64) as usize;
