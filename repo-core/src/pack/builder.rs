@@ -113,6 +113,12 @@ impl PackBuilder {
         Self { kind, container, directory: PackDirectory::default(), blobs: 0 }
     }
 
+    /// What the pack takes as it is, before padding.
+    #[must_use]
+    pub fn stored_bytes(&self) -> usize {
+        self.bytes_with(0, 0, 0)
+    }
+
     /// What the pack would take at most if a frame of so many stored bytes and blobs were added, before padding.
     fn bytes_with(&self, frames: usize, stored_bytes: usize, blobs: usize) -> usize {
         let frames = self.directory.frames.len() + frames;
@@ -141,7 +147,7 @@ impl PackBuilder {
     /// Whether to close the pack as it is: it is nearly full, and padding it would waste next to nothing.
     #[must_use]
     pub fn pads_well(&self, pack_bytes: usize) -> bool {
-        let bytes = self.bytes_with(0, 0, 0);
+        let bytes = self.stored_bytes();
         let padding_bytes = padme(bytes as u64) - bytes as u64;
         // After a raw frame comes another, as a rule, of which a part will fill the pack better than this.
         let raw = self.directory.frames.last().is_some_and(|frame| frame.compression == Compression::Raw);

@@ -1,7 +1,7 @@
 //! Uploading packs beside the work that makes them.
 
 use std::{
-    collections::BTreeSet,
+    collections::BTreeMap,
     sync::{
         Arc, Condvar, Mutex, MutexGuard, PoisonError,
         mpsc::{Receiver, SyncSender, sync_channel},
@@ -15,13 +15,17 @@ use crate::{
     repository::shared::Shared,
 };
 
-/// Most bytes of packs that are being uploaded, whatever number of connections the store would like: each thread holds a whole pack.
-const IN_FLIGHT_BYTES: usize = 32 << 20;
+/// Bytes of packs that may be on their way, for each connection the store would like: more than one whole pack where it likes eight.
+const CONNECTION_BYTES: usize = 6 << 20;
 
-/// Threads that finish and store packs. A pack is handed over only when a thread is free to take it, so that no more packs
-/// are in memory than there are threads and packs being filled.
+/// Most threads, whatever number of connections the store would like.
+const THREADS_MAX: usize = 16;
+
+/// Threads that finish and store packs. A pack is handed over only when it is among the bytes that may be on their way, so that no more
+/// memory is taken than by these and the packs being filled.
 pub(super) struct Uploader {
     shared: Arc<Shared>,
+    in_flight_bytes_max: usize,
     queue: Option<SyncSender<(u64, PackBuilder)>>,
     state: Arc<State>,
     threads: Vec<JoinHandle<()>>,
@@ -35,11 +39,18 @@ struct State {
     buffers: Mutex<Vec<Vec<u8>>>,
 }
 
-/// Packs that were handed over, by the number they got then.
+/// Packs that were handed over, by the number they got then, and their bytes.
 #[derive(Default)]
 struct InFlight {
     next: u64,
-    numbers: BTreeSet<u64>,
+    packs: BTreeMap<u64, usize>,
+}
+
+impl InFlight {
+    /// Whether one more has to wait. One that is alone never does.
+    fn is_full(&self, bytes: usize, bytes_max: usize) -> bool {
+        !self.packs.is_empty() && self.packs.values().sum::<usize>() + bytes > bytes_max
+    }
 }
 
 impl State {
@@ -65,7 +76,7 @@ impl Uploader {
         let count = match wanted {
             0 => 0,
             _ if shared.dry_run => 0,
-            _ => wanted.min(IN_FLIGHT_BYTES / shared.pack_bytes()).max(1),
+            _ => wanted.min(THREADS_MAX),
         };
         let threads = (0..count)
             .map(|_| {
@@ -73,19 +84,23 @@ impl Uploader {
                 std::thread::spawn(move || upload(&shared, &state, &receiver))
             })
             .collect();
-        Self { shared: Arc::clone(shared), queue: Some(queue), state, threads }
+        let in_flight_bytes_max = count * CONNECTION_BYTES;
+        Self { shared: Arc::clone(shared), in_flight_bytes_max, queue: Some(queue), state, threads }
     }
 
-    /// Hands a full pack over; waits until a thread takes it. Where the store wants no threads, stores it here and now.
+    /// Hands a full pack over; waits until there is room for it among those on their way, and a thread takes it. Where the store wants no threads, stores it here and now.
     pub(super) fn put(&self, pack: PackBuilder) -> Result<()> {
         if self.threads.is_empty() && !self.shared.dry_run {
             store(&self.shared, &self.state, pack);
             return Ok(());
         }
-        let mut in_flight = self.state.in_flight();
+        let bytes = pack.stored_bytes();
+        let is_full = |in_flight: &mut InFlight| in_flight.is_full(bytes, self.in_flight_bytes_max);
+        let in_flight = self.state.done.wait_while(self.state.in_flight(), is_full);
+        let mut in_flight = in_flight.unwrap_or_else(PoisonError::into_inner);
         let number = in_flight.next;
         in_flight.next += 1;
-        in_flight.numbers.insert(number);
+        in_flight.packs.insert(number, bytes);
         drop(in_flight);
         if self.queue.as_ref().is_some_and(|queue| queue.send((number, pack)).is_ok()) {
             return Ok(());
@@ -103,7 +118,8 @@ impl Uploader {
     pub(super) fn wait(&self) {
         let in_flight = self.state.in_flight();
         let next = in_flight.next;
-        let before = |in_flight: &mut InFlight| in_flight.numbers.first().is_some_and(|first| *first < next);
+        let before =
+            |in_flight: &mut InFlight| in_flight.packs.first_key_value().is_some_and(|(first, _)| *first < next);
         drop(self.state.done.wait_while(in_flight, before));
     }
 }
@@ -146,7 +162,7 @@ struct Leaving<'a>(&'a State, u64);
 
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
-        self.0.in_flight().numbers.remove(&self.1);
+        self.0.in_flight().packs.remove(&self.1);
         self.0.done.notify_all();
     }
 }
