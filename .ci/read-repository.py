@@ -49,9 +49,12 @@ class Decoder:
         self.data, self.at = data, 0
 
     def take(self, length):
-        need(length <= len(self.data) - self.at, "a value ends early")
+        need(length <= self.left(), "a value ends early")
         self.at += length
         return self.data[self.at - length : self.at]
+
+    def left(self):
+        return len(self.data) - self.at
 
     def number(self, bits=64):
         first = self.take(1)[0]
@@ -94,6 +97,11 @@ def i64(d):
 
 def ident(d):
     return d.take(32)
+
+
+def rest(d):
+    """Bytes at the end, which may be left out."""
+    return d.blob() if d.left() else b""
 
 
 def octets(most):
@@ -214,7 +222,7 @@ snapshot_body = structure(
     groups=mapping(u32, text), protection=choice((), (), (time,)), summary=summary,
     extensions=extensions_of,
 )  # fmt: skip
-seal = structure("Seal", bodies=many(ident))
+seal = structure("Seal", bodies=many(ident), copy=rest)
 
 # Sections 11 and 12.
 session = structure("Session", operation=text, host=text, user=text, process=u32, started=time)
@@ -557,9 +565,11 @@ class Repository:
         bodies, sealed = {}, set()
         for id_, data in self.objects("snapshots"):
             if len(data) == SEAL_BYTES:
-                found = open_object(self.keys, SEAL, seal, data).bodies
-                need(1 <= len(found) <= 15, "a seal of no bodies, or of too many")
-                sealed.update(found)
+                found = open_object(self.keys, SEAL, seal, data)
+                need(1 <= len(found.bodies) <= 15, "a seal of no bodies, or of too many")
+                is_copy = found.bodies == [hashlib.sha256(found.copy).digest()]
+                need(is_copy or not found.copy, "a seal with a copy of something else")
+                sealed.update(found.bodies)
             else:
                 bodies[id_] = open_object(self.keys, BODY, snapshot_body, data)
         return sorted(((body.time, id_, body, id_ in sealed) for id_, body in bodies.items()), key=lambda s: s[:2])

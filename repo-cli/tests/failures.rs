@@ -308,7 +308,7 @@ fn a_snapshot_that_one_has_to_know_more_to_use() {
     use repo_core::{
         crypto::keys::ObjectKind,
         id::SnapshotId,
-        repository::commit::Seal,
+        repository::seal::Seal,
         snapshot::Listing,
         store::Place,
         tree::{name::Bytes, node::Extension},
@@ -318,7 +318,7 @@ fn a_snapshot_that_one_has_to_know_more_to_use() {
     let (_, mut snapshot) = Listing::read(&repository).unwrap().snapshots.remove(0);
     snapshot.extensions.push(Extension { tag: 7, value: Bytes::new([1, 2, 3]).unwrap() });
     let newer: SnapshotId = repository.save(Place::Snapshots, ObjectKind::Snapshot, &snapshot).unwrap().into();
-    repository.save(Place::Snapshots, ObjectKind::Seal, &Seal { bodies: vec![newer] }).unwrap();
+    repository.save(Place::Snapshots, ObjectKind::Seal, &Seal::new(vec![newer])).unwrap();
     let name = newer.to_string();
     for arguments in
         [&["restore", &name, "-t", "x"][..], &["ls", &name], &["dump", &name, "/src/a.txt"], &["dump", &name, "/"]]

@@ -19,7 +19,7 @@ use repo_core::{
     id::SnapshotId,
     progress::{Cancel, Silent},
     repair,
-    repository::{Repository, commit::Seal, reader::BlobReader},
+    repository::{Repository, reader::BlobReader, seal::Seal},
     snapshot::{Listing, Protection, Snapshot},
     source::exclude::ExcludeRules,
     store::{
@@ -280,7 +280,7 @@ fn others_of_the_same_seal_stay() {
     let ids: Vec<_> = snapshots(&repository).iter().map(|(id, _)| *id).collect();
     // One seal for both, and none for each.
     let old = Listing::read(&repository).unwrap().seals;
-    repository.save(Place::Snapshots, ObjectKind::Seal, &Seal { bodies: ids.clone() }).unwrap();
+    repository.save(Place::Snapshots, ObjectKind::Seal, &Seal::new(ids.clone())).unwrap();
     for (seal, _) in old {
         repository.store().delete(&repo_core::store::ObjectName::new(Place::Snapshots, seal)).unwrap();
     }

@@ -20,7 +20,7 @@ use repo_core::{
     forget::{Options, Plan, Report, forget},
     id::{ObjectId, SnapshotId},
     progress::{Cancel, Silent},
-    repository::{Repository, commit::Seal},
+    repository::{Repository, seal::Seal},
     retention::{
         calendar::{Calendar, Period},
         policy::{Count, Policy},
@@ -355,7 +355,7 @@ fn protected_snapshots_stay() {
 #[test]
 fn all_seals_of_a_body_go_before_it() {
     let mut stage = Stage::new(&[19_990, 19_991]);
-    let second = Seal { bodies: vec![stage.ids[&19_990]] };
+    let second = Seal::new(vec![stage.ids[&19_990]]);
     stage.open().save(Place::Snapshots, ObjectKind::Seal, &second).unwrap();
     stage.look();
     assert_eq!(stage.seals[&stage.ids[&19_990]].len(), 2);
@@ -369,7 +369,7 @@ fn all_seals_of_a_body_go_before_it() {
 fn what_one_seal_commits_goes_together_or_not_at_all() {
     let stage = Stage::new(&[19_990, 19_991, 19_992]);
     let repository = stage.open();
-    let both = Seal { bodies: vec![stage.ids[&19_990], stage.ids[&19_991]] };
+    let both = Seal::new(vec![stage.ids[&19_990], stage.ids[&19_991]]);
     repository.save(Place::Snapshots, ObjectKind::Seal, &both).unwrap();
     let why = refusal(plan(&repository, &keep_last(2)));
     assert!(why.contains(&stage.ids[&19_991].short()), "{why}");

@@ -96,6 +96,7 @@ fn objects() {
         seal(ObjectKind::Config, &values::config()),
         seal(ObjectKind::Snapshot, &value),
         seal(ObjectKind::Seal, &values::seal()),
+        seal(ObjectKind::Seal, &values::seal_with_copy()),
         seal(ObjectKind::Session, &values::session()),
         seal(ObjectKind::Mark, &values::mark()),
         seal(ObjectKind::ExpireNote, &values::expire_note()),
@@ -270,10 +271,11 @@ const EXPECTED_GEAR: [u64; 4] =
 const EXPECTED_SEALED_PART: &str = "b5cbc9d3ebf204f0e7c011520903d115ec5cf64ec0";
 const EXPECTED_SLOT_HEADER: &str = "434f464645520d0a0100020140000000020000000300000071e0a99173564931c0b8acc52d2685a8e39c64dc52e3d02390fdac2a12b155cba16331e1c2fc87b10aabc1c0046342fda0c4f9153e59752407c76d3eeea29973";
 const EXPECTED_SLOT: &str = "368d10f107b59aa08c4eddf4944bbc8de2ca3e4364f015e2c0af60413286a466";
-const EXPECTED_OBJECTS: [&str; 7] = [
+const EXPECTED_OBJECTS: [&str; 8] = [
     "df72d619c501e87a6b2b75d35c992c46551e1546fae2c9bf082a372fa1b3f619",
     "e7324e892f07ee6c383d31b65e7be0841a48bf7adf081b06edfc050990d017e6",
     "7e8d282c686f45c3d55e51e3351952bb15bbab57ea3bf450b23145a70079dc55",
+    "XX",
     "725e43691153c2529981e9a3889497d108ec3a3555c26d767a00b58ae2f57809",
     "bc85661ad1e544952592e355374a81ba44c8c046ce4e9500c8b5c12854c5e0a2",
     "4d0008f01f3e76fae71b8965662204a3a55bb948f100859c029cee18aa510361",

@@ -27,9 +27,9 @@ use repo_core::{
     index::set::IndexSet,
     repository::{
         InitOptions, Repository,
-        commit::Seal,
         config::Parameters,
         notes::{ExpireNote, Mark},
+        seal::Seal,
         session::{Session, SessionOptions},
     },
     runtime::SystemRuntime,
@@ -159,7 +159,7 @@ fn write_repository() {
     let save_body = |body: &Snapshot| repository.save(Place::Snapshots, ObjectKind::Snapshot, body).unwrap().into();
     let times = [300, 301, 302].map(|seconds| Snapshot { time: time(seconds, 0), ..second.clone() });
     let [a, b, tentative] = times.map(|body| save_body(&body));
-    repository.save(Place::Snapshots, ObjectKind::Seal, &Seal { bodies: vec![a, b] }).unwrap();
+    repository.save(Place::Snapshots, ObjectKind::Seal, &Seal::new(vec![a, b])).unwrap();
     repository.save(Place::Locks, ObjectKind::Session, &golden::values::session()).unwrap();
     repository.save(Place::Locks, ObjectKind::Mark, &golden::values::mark()).unwrap();
     let note = ExpireNote { body: tentative, created: repository.runtime().now() };

@@ -19,7 +19,7 @@ use repo_core::{
     dump::{Format, TreeDump, dump_file, dump_tree},
     error::Error,
     progress::{Cancel, Silent},
-    repository::commit::Seal,
+    repository::seal::Seal,
     restore::{Everything, RestoreOptions, restore},
     sink::local::{LocalOptions, LocalSink},
     snapshot::Listing,
@@ -141,7 +141,7 @@ fn a_backup_takes_nothing_over_that_it_does_not_understand() {
     let newer = repo_core::snapshot::Snapshot { extensions: vec![extension(3)], ..marked };
     let newer: repo_core::id::SnapshotId =
         repository.save(Place::Snapshots, ObjectKind::Snapshot, &newer).unwrap().into();
-    repository.save(Place::Snapshots, ObjectKind::Seal, &Seal { bodies: vec![newer] }).unwrap();
+    repository.save(Place::Snapshots, ObjectKind::Seal, &Seal::new(vec![newer])).unwrap();
     let options = repo_core::backup::BackupOptions { parent: Parent::Snapshot(newer), ..options };
     assert!(is_newer_extension(&back_up(&repository, &source, &options).unwrap_err()));
 }

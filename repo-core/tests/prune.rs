@@ -25,8 +25,8 @@ use repo_core::{
         plan::{MaxUnused, Reason},
     },
     repository::{
-        commit::Seal,
         notes::{Mark, Session},
+        seal::Seal,
     },
     store::{ObjectName, Place, Store, memory::MemoryStore},
     time::Timestamp,
@@ -371,7 +371,7 @@ fn a_seal_of_two_snapshots_stays_while_one_is_there() {
     let mut stage = PruneStage::new();
     let (now, repository) = (1_000_000, open(stage.store.clone()));
     stage.store.set_time(Timestamp::from_seconds(now));
-    let seal = Seal { bodies: stage.held.iter().map(|(id, _)| *id).collect() };
+    let seal = Seal::new(stage.held.iter().map(|(id, _)| *id).collect());
     let seal = ObjectName::new(Place::Snapshots, repository.save(Place::Snapshots, ObjectKind::Seal, &seal).unwrap());
     for left in [1, 0] {
         let (id, _) = stage.held.remove(0);

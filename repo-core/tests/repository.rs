@@ -13,10 +13,10 @@ use repo_core::{
     pack::reader::{PackKey, read_directory},
     repository::{
         InitOptions, Repository,
-        commit::Seal,
         config::Parameters,
         notes::Mark,
         reader::BlobReader,
+        seal::Seal,
         session::{Session, SessionOptions},
     },
     runtime::SystemRuntime,

@@ -15,10 +15,10 @@ use crate::{
     id::{SealId, SnapshotId},
     pack::builder::object_id,
     repository::{
-        commit::Seal,
         config::Config,
         keys::slot_error,
         notes::{ExpireNote, Mark, Session},
+        seal::Seal,
         store_report::Report,
     },
     snapshot::Snapshot,

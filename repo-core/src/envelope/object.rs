@@ -25,11 +25,14 @@ const STEP_BYTES: usize = 64;
 /// Plain bytes of a seal: no multiple of the step, so that its stored size is one no other object has.
 const SEAL_PLAIN_BYTES: usize = 500;
 
+/// Most bytes of the value that a seal holds.
+pub const SEAL_VALUE_BYTES_MAX: usize = SEAL_PLAIN_BYTES - PREFIX_BYTES;
+
 /// Stored size of every seal. Seals and snapshot bodies lie side by side; this size tells them apart without a look inside.
 pub const SEAL_BYTES: u64 = (HEADER_BYTES + SEAL_PLAIN_BYTES + TAG_BYTES) as u64;
 
 const _: () = assert!(!SEAL_PLAIN_BYTES.is_multiple_of(STEP_BYTES));
-const _: () = assert!(SEAL_PLAIN_BYTES >= PREFIX_BYTES + 1 + 32 * limits::SEAL_BODIES_MAX);
+const _: () = assert!(SEAL_VALUE_BYTES_MAX > 32 * limits::SEAL_BODIES_MAX);
 
 /// Seals a value as a new object.
 ///

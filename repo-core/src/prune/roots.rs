@@ -7,7 +7,7 @@ use crate::{
     envelope::object::SEAL_BYTES,
     error::{Error, Result, StoreErrorKind},
     id::{BlobId, SnapshotId},
-    repository::{Repository, commit::Seal},
+    repository::{Repository, seal::Seal},
     snapshot,
     store::{ObjectInfo, Place},
 };

@@ -2,25 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 use crate::{
     crypto::keys::ObjectKind,
     error::{Damage, Error, Result},
     id::{PackId, SnapshotId},
-    limits,
     parallel::both,
     protocol::writer::{Answer, Outcome, Step, Writer},
-    repository::{Repository, session::Session},
+    repository::{Repository, seal::Seal, session::Session},
     store::{ObjectName, Place},
 };
-
-/// A seal: commits the bodies it names.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Seal {
-    /// The bodies; at most [`limits::SEAL_BODIES_MAX`].
-    pub bodies: Vec<SnapshotId>,
-}
 
 /// Stores blobs that lie in these packs, and are needed, again; they count as new in the session.
 pub type Rescue<'a> = dyn FnMut(&Session, &BTreeSet<PackId>) -> Result<()> + 'a;
@@ -30,12 +22,9 @@ impl Session {
     ///
     /// # Errors
     /// Any failure leaves no seal: the snapshot is then tentative or not there at all, and what was stored is of use to the next
-    /// session. The session's note stays, so that the next one looks for it.
-    pub fn commit<T: Serialize>(mut self, body: &T, rescue: &mut Rescue<'_>) -> Result<SnapshotId> {
-        let committed = self.commit_one(body, None, rescue)?;
-        // The snapshot is committed. A note that cannot be removed costs the next session a look.
-        let _ = self.remove_note();
-        Ok(committed)
+    /// session. The session's note stays, so that the next one looks for it, unless all of it is in the index already.
+    pub fn commit<T: Serialize>(self, body: &T, rescue: &mut Rescue<'_>) -> Result<SnapshotId> {
+        self.drive(body, None, true, rescue)
     }
 
     /// Commits one of several snapshots; the session goes on.
@@ -52,14 +41,25 @@ impl Session {
         basis: Option<&SnapshotId>,
         rescue: &mut Rescue<'_>,
     ) -> Result<SnapshotId> {
+        self.drive(body, basis, false, rescue)
+    }
+
+    fn drive<T: Serialize>(
+        &self,
+        body: &T,
+        basis: Option<&SnapshotId>,
+        is_last: bool,
+        rescue: &mut Rescue<'_>,
+    ) -> Result<SnapshotId> {
         let mut commit = Commit {
             session: self,
             body,
             basis,
             had_basis: basis.is_some(),
+            is_last,
             writer: Writer::default(),
             claims: Vec::new(),
-            body_bytes: 0,
+            stored_body: Vec::new(),
             claimed: None,
             cut: None,
             look: None,
@@ -113,12 +113,10 @@ impl Session {
     }
 
     /// W8. Tells its name and size.
-    fn put_seal(&self, body: SnapshotId) -> Result<(ObjectName, u64)> {
-        let seal = Seal { bodies: vec![body] };
-        debug_assert!(seal.bodies.len() <= limits::SEAL_BODIES_MAX);
-        let (id, size_bytes) = self.repository().save_sized(Place::Snapshots, ObjectKind::Seal, &seal)?;
+    fn put_seal(&self, seal: &Seal) -> Result<(ObjectName, u64)> {
+        let (id, stored) = self.repository().save_bytes(Place::Snapshots, ObjectKind::Seal, seal)?;
         self.wait_until_visible();
-        Ok((ObjectName::new(Place::Snapshots, id), size_bytes))
+        Ok((ObjectName::new(Place::Snapshots, id), stored.len() as u64))
     }
 
     /// Whether what was stored is there in full length; that it is not is a failure unless it may be.
@@ -143,11 +141,13 @@ struct Commit<'a, T> {
     /// The snapshot whose parts are taken over unseen, as long as that is enough.
     basis: Option<&'a SnapshotId>,
     had_basis: bool,
+    /// Nothing comes after it in this session.
+    is_last: bool,
     writer: Writer,
     /// The bodies that were put, but for those for which a seal may be there.
     claims: Vec<ObjectName>,
-    /// Stored size of the body that was put last.
-    body_bytes: u64,
+    /// The stored bytes of the body that was put last.
+    stored_body: Vec<u8>,
     /// A claim from before everything was looked through.
     claimed: Option<SnapshotId>,
     /// Why a needed pack does not count, beyond pruning.
@@ -218,8 +218,8 @@ impl<T: Serialize> Commit<'_, T> {
         // Seals of earlier bodies, which are gone or going, would tell of a backup that is lost.
         let seals = std::mem::take(&mut self.seals);
         let _ = self.repository().delete_objects(&seals);
-        let (body, size_bytes) = self.repository().save_sized(Place::Snapshots, ObjectKind::Snapshot, self.body)?;
-        self.body_bytes = size_bytes;
+        let (body, stored) = self.repository().save_bytes(Place::Snapshots, ObjectKind::Snapshot, self.body)?;
+        self.stored_body = stored;
         self.claims.push(ObjectName::new(Place::Snapshots, body));
         self.session.wait_until_visible();
         Ok(Answer::BodyPut(body.into()))
@@ -244,7 +244,7 @@ impl<T: Serialize> Commit<'_, T> {
     fn list_packs(&mut self) -> Result<Answer> {
         let (session, threads) = (self.session, self.threads());
         let (needed, claim) = (self.writer.needed(), self.claims.last().copied());
-        let (size_bytes, may_be_gone) = (self.body_bytes, self.gone.is_empty());
+        let (size_bytes, may_be_gone) = (self.stored_body.len() as u64, self.gone.is_empty());
         let find_body = || claim.map_or(Ok(false), |body| session.find(&body, size_bytes, may_be_gone));
         let (listed, look) =
             both(threads, || session.list_needed(needed), || both(threads, find_body, || session.check_index()));
@@ -287,7 +287,7 @@ impl<T: Serialize> Commit<'_, T> {
                 result => result?,
             }
             self.claims.clear();
-            let (seal, size_bytes) = self.session.put_seal(body)?;
+            let (seal, size_bytes) = self.session.put_seal(&Seal::with_copy(body, &self.stored_body))?;
             self.seals.push(seal);
             self.seal = Some((body, seal, size_bytes));
         } else {
@@ -307,9 +307,15 @@ impl<T: Serialize> Commit<'_, T> {
         Ok(Answer::ExpireNotes(notes?.expiring()))
     }
 
-    /// W10.
+    /// W10, and beside it the end of the session's note: all that was stored is claimed and in the index, so that nobody has to look for
+    /// it, even if this body should have to be put once more. A note that cannot be removed costs the next session a look.
     fn find_body(&self, body: &SnapshotId) -> Result<Answer> {
         let name = ObjectName::new(Place::Snapshots, *body);
-        Ok(Answer::BodyFound(!self.gone.contains(body) && self.repository().store().stat(&name)?.is_some()))
+        let (session, is_gone) = (self.session, self.gone.contains(body));
+        let ends = self.is_last && !is_gone;
+        let find = || if is_gone { Ok(None) } else { session.repository().store().stat(&name) };
+        let end = || if ends { session.remove_note() } else { Ok(()) };
+        let (found, _) = both(self.threads(), find, end);
+        Ok(Answer::BodyFound(found?.is_some()))
     }
 }

@@ -36,6 +36,7 @@ pub mod notes;
 pub mod objects;
 pub mod reader;
 mod runs;
+pub mod seal;
 pub mod session;
 mod shared;
 pub mod store_report;

@@ -3,11 +3,10 @@
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    cache::Cache,
     crypto::keys::ObjectKind,
     envelope::object,
     error::{Damage, Error, Result, StoreErrorKind},
-    id::ObjectId,
+    id::{ObjectId, SnapshotId},
     limits,
     pack::builder::object_id,
     parallel::for_each,
@@ -21,23 +20,23 @@ impl Repository {
     /// # Errors
     /// When it cannot be sealed or stored.
     pub fn save<T: Serialize>(&self, place: Place, kind: ObjectKind, value: &T) -> Result<ObjectId> {
-        Ok(self.save_sized(place, kind, value)?.0)
+        Ok(self.save_bytes(place, kind, value)?.0)
     }
 
-    /// As [`Self::save`]; tells the size too.
-    pub(super) fn save_sized<T: Serialize>(
+    /// As [`Self::save`]; gives the stored bytes too.
+    pub(super) fn save_bytes<T: Serialize>(
         &self,
         place: Place,
         kind: ObjectKind,
         value: &T,
-    ) -> Result<(ObjectId, u64)> {
+    ) -> Result<(ObjectId, Vec<u8>)> {
         let bytes = object::seal(self.keys(), kind, value, self.runtime())?;
         let id = object_id(&bytes);
         put_hashed(self.store(), &ObjectName::new(place, id), &bytes)?;
         if let Some(cache) = self.cache().filter(|_| place == Place::Snapshots) {
             cache.keep_snapshot(&id, &bytes);
         }
-        Ok((id, bytes.len() as u64))
+        Ok((id, bytes))
     }
 
     /// Stores bytes under a name that is their hash.
@@ -140,18 +139,14 @@ impl Repository {
         Ok(value)
     }
 
-    /// Fetches what is not in the local cache yet, several at once: each alone would wait for the one before it. What goes wrong is seen
-    /// by whoever reads it then.
-    pub(crate) fn fetch_snapshots(&self, cache: &Cache, listed: &[ObjectInfo]) {
-        if !cache.keeps_objects() || cache.is_read_only() {
-            return;
+    /// Opens the copy of a snapshot body that came with its seal, and keeps it in the local cache.
+    pub(crate) fn open_copy<T: Serialize + DeserializeOwned>(&self, body: &SnapshotId, bytes: &[u8]) -> Result<T> {
+        let id = ObjectId::from(*body);
+        let value = object::open(self.keys(), ObjectKind::Snapshot, bytes, &ObjectName::new(Place::Snapshots, id))?;
+        if let Some(cache) = self.cache().filter(|cache| !cache.has_snapshot(&id)) {
+            cache.keep_snapshot(&id, bytes);
         }
-        let missing: Vec<_> =
-            listed.iter().map(|info| info.name).filter(|name| !cache.has_snapshot(&name.id())).collect();
-        let _ = for_each(&missing, self.store().abilities().connections.max(1), |name| {
-            cache.keep_snapshot(&name.id(), &self.load_bytes(name)?);
-            Ok(())
-        });
+        Ok(value)
     }
 
     /// Reads the stored bytes of a stand-alone object.

@@ -50,7 +50,7 @@ pub struct Session {
     pub(super) uploader: Uploader,
     /// Where blobs of kind tree are gathered, by how many entries are below them; those of kind data have a [`FrameWriter`] per thread.
     trees: [Mutex<Frame>; TREE_LEVELS.len() + 1],
-    note: Option<NoteId>,
+    note: Mutex<Option<NoteId>>,
 }
 
 impl Session {
@@ -82,7 +82,7 @@ impl Session {
         });
         let uploader = Uploader::start(&shared);
         let trees = std::array::from_fn(|_| Mutex::new(Frame::new(&shared, BlobKind::Tree)));
-        Ok(Self { shared, uploader, trees, note })
+        Ok(Self { shared, uploader, trees, note: Mutex::new(note) })
     }
 
     /// The repository.
@@ -173,8 +173,8 @@ impl Session {
 
     /// The note that says who works here.
     #[must_use]
-    pub const fn note(&self) -> Option<NoteId> {
-        self.note
+    pub fn note(&self) -> Option<NoteId> {
+        *lock(&self.note)
     }
 
     /// The packs that this session has stored.
@@ -212,14 +212,15 @@ impl Session {
     ///
     /// # Errors
     /// When that fails; the note then stays, so that the next session looks for what was stored.
-    pub fn close(mut self) -> Result<()> {
+    pub fn close(self) -> Result<()> {
         self.uploader.wait();
         self.put_index(false)?;
         self.remove_note()
     }
 
-    pub(super) fn remove_note(&mut self) -> Result<()> {
-        match self.note.take() {
+    pub(super) fn remove_note(&self) -> Result<()> {
+        let note = lock(&self.note).take();
+        match note {
             Some(note) => Ok(self.repository().store().delete(&ObjectName::new(Place::Locks, note))?),
             None => Ok(()),
         }

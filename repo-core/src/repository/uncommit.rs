@@ -9,7 +9,7 @@ use crate::{
     id::{SealId, SnapshotId},
     limits,
     protocol::forgetter::{Answer, Forgetter, Outcome, Step},
-    repository::{Repository, commit::Seal},
+    repository::{Repository, seal::Seal},
     store::{ObjectName, Place},
 };
 
@@ -62,7 +62,7 @@ fn answer(repository: &Repository, step: Step) -> Result<Answer> {
         Step::PutSeals(bodies) => {
             let bodies: Vec<_> = bodies.into_iter().collect();
             for some in bodies.chunks(limits::SEAL_BODIES_MAX) {
-                repository.save(Place::Snapshots, ObjectKind::Seal, &Seal { bodies: some.to_vec() })?;
+                repository.save(Place::Snapshots, ObjectKind::Seal, &Seal::new(some.to_vec()))?;
             }
             Answer::SealsPut
         }

@@ -13,7 +13,7 @@ use crate::{
     error::{Error, Result, StoreErrorKind},
     id::{BlobId, SealId, SnapshotId},
     parallel::for_each,
-    repository::{Repository, commit::Seal, session::Added},
+    repository::{Repository, seal::Seal, session::Added},
     store::Place,
     time::Timestamp,
     tree::node::{Extension, Metadata, Totals, checked_extensions},
@@ -170,7 +170,6 @@ impl Listing {
         let listed = repository.list(Place::Snapshots)?;
         if let Some(cache) = repository.cache() {
             cache.retain_snapshots(&listed.iter().map(|info| info.name.id()).collect());
-            repository.fetch_snapshots(cache, &listed);
         }
         let mut seals = Vec::new();
         for info in listed {
@@ -182,9 +181,11 @@ impl Listing {
                 listing.stored.extend(info.modified.map(|modified| (body, modified)));
             }
         }
+        let mut copies = BTreeMap::new();
         for (id, seal) in load_all(repository, seals, |id| repository.load_snapshot::<Seal>(*id, ObjectKind::Seal))? {
             if let Some(seal) = listing.take(seal)? {
                 sealed.extend(seal.bodies.iter().copied());
+                copies.extend(seal.copy().map(|(body, bytes)| (body, bytes.to_vec())));
                 listing.seals.push((id, seal.bodies));
             }
         }
@@ -197,7 +198,11 @@ impl Listing {
         if !newer_seal {
             listing.tentative = others;
         }
-        for (body, snapshot) in load_all(repository, committed, |body| load(repository, body))? {
+        let load_body = |body: &SnapshotId| match copies.get(body) {
+            Some(bytes) => repository.open_copy(body, bytes),
+            None => load(repository, body),
+        };
+        for (body, snapshot) in load_all(repository, committed, load_body)? {
             if let Some(snapshot) = listing.take(snapshot)? {
                 listing.snapshots.push((body, snapshot));
             }

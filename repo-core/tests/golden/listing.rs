@@ -10,7 +10,7 @@ use repo_core::{
     id::{BlobId, SnapshotId},
     index::set::IndexSet,
     pack::reader::directory_of,
-    repository::{Repository, commit::Seal, reader::BlobReader},
+    repository::{Repository, reader::BlobReader, seal::Seal},
     snapshot::{Protection, Snapshot},
     store::{ObjectName, Place},
     time::Timestamp,

@@ -6,9 +6,9 @@ use repo_core::{
     chunker::ChunkerParameters,
     id::{BlobId, PackId, RepositoryId, SnapshotId},
     repository::{
-        commit::Seal,
         config::{Config, Parameters},
         notes::{ExpireNote, Mark, Session},
+        seal::Seal,
         store_report::{Answer, Extent, Finding, Question, Report},
     },
     snapshot::{Protection, Snapshot, Summary},
@@ -19,7 +19,7 @@ use repo_core::{
     },
 };
 
-use super::{ascending, noise_32};
+use super::{ascending, noise, noise_32};
 
 pub fn time(seconds: i64, nanoseconds: u32) -> Timestamp {
     Timestamp::new(seconds, nanoseconds).unwrap()
@@ -145,7 +145,13 @@ pub fn config() -> Config {
 }
 
 pub fn seal() -> Seal {
-    Seal { bodies: vec![SnapshotId(noise_32(4)), SnapshotId(noise_32(5))] }
+    Seal::new(vec![SnapshotId(noise_32(4)), SnapshotId(noise_32(5))])
+}
+
+/// A body of 320 stored bytes, and the seal that has it.
+pub fn seal_with_copy() -> Seal {
+    let body = noise(10, 320);
+    Seal::with_copy(SnapshotId::from(repo_core::pack::builder::object_id(&body)), &body)
 }
 
 pub fn session() -> Session {
