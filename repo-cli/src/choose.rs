@@ -4,6 +4,7 @@ use clap::Args;
 use repo_core::{
     error::Error,
     id::{BlobId, SnapshotId},
+    parallel::both,
     repository::{Repository, reader::BlobReader},
     snapshot::{self, Listing, Snapshot, select::Filter},
     tree::{
@@ -14,7 +15,7 @@ use repo_core::{
 };
 
 use crate::{
-    context::Context,
+    context::{Context, Opened},
     output::Output,
     report::{Ending, Failure, Result},
 };
@@ -137,6 +138,19 @@ pub(crate) fn choose(repository: &Repository, output: &Output, query: &str, filt
         Err(error) => return Err(error.into()),
     };
     Ok(Chosen { id, snapshot, path: path.to_owned() })
+}
+
+/// [`choose`], and beside it the reader that its files are read with: both wait for the store.
+pub(crate) fn choose_to_read(
+    context: &Context,
+    repository: &Opened,
+    query: &str,
+    filter: &Filter,
+) -> Result<(Chosen, BlobReader)> {
+    let threads = repository.store().abilities().connections;
+    let (chosen, reader) =
+        both(threads, || choose(repository, &context.output, query, filter), || context.reader(repository));
+    Ok((chosen?, reader?))
 }
 
 /// A snapshot that its backup has not finished, for those who know what they ask for: its id is not in any list of snapshots.

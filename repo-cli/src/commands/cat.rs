@@ -16,7 +16,7 @@ use repo_core::{
 use serde_json::{Value, json};
 
 use crate::{
-    choose::{FilterArgs, choose},
+    choose::{FilterArgs, choose, choose_to_read},
     context::{Context, Opened},
     json,
     report::{Ending, Failure, Result},
@@ -81,8 +81,7 @@ impl CatArgs {
                 output.pretty(&json::snapshot(&chosen.id, &chosen.snapshot))?;
             }
             Kind::Tree => {
-                let chosen = choose(&repository, output, id, &filter)?;
-                let reader = context.reader(&repository)?;
+                let (chosen, reader) = choose_to_read(context, &repository, id, &filter)?;
                 let tree = chosen.tree(&reader)?;
                 let entries: Vec<Value> = DirectoryEntries::open(&reader, &tree)?
                     .map(|entry| entry.map(|entry| json::full_entry(&entry)))

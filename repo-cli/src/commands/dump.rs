@@ -19,7 +19,7 @@ use repo_core::{
 };
 
 use crate::{
-    choose::{Chosen, FilterArgs, choose},
+    choose::{Chosen, FilterArgs, choose_to_read},
     context::Context,
     output::Output,
     progress::{Display, Work},
@@ -63,8 +63,7 @@ impl DumpArgs {
         let filter = self.filter.filter(context)?;
         let repository = context.open()?;
         let output = &context.output;
-        let chosen = choose(&repository, output, &self.snapshot, &filter)?;
-        let reader = context.reader(&repository)?;
+        let (chosen, reader) = choose_to_read(context, &repository, &self.snapshot, &filter)?;
         let Some(target) = &self.target else {
             let is_archive = self.is_directory(&chosen, &reader)?;
             if is_archive && output.stdout_is_terminal() {

@@ -14,7 +14,7 @@ use repo_core::{
 use serde_json::json;
 
 use crate::{
-    choose::{Chosen, FilterArgs, choose},
+    choose::{Chosen, FilterArgs, choose_to_read},
     context::Context,
     json::{link_target, ls_node, message, permissions, snapshot},
     output::Output,
@@ -54,8 +54,7 @@ impl LsArgs {
         let filter = self.filter.filter(context)?;
         let repository = context.open()?;
         let output = &context.output;
-        let chosen = choose(&repository, output, &self.snapshot, &filter)?;
-        let reader = context.reader(&repository)?;
+        let (chosen, reader) = choose_to_read(context, &repository, &self.snapshot, &filter)?;
         let tree = chosen.tree(&reader)?;
         let wanted = Wanted::new(&self.paths, self.recursive)?;
         head(output, &chosen)?;

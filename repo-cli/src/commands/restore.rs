@@ -13,7 +13,7 @@ use repo_core::{
 use serde_json::json;
 
 use crate::{
-    choose::{FilterArgs, choose},
+    choose::{FilterArgs, choose_to_read},
     context::Context,
     metering::Estimate,
     progress::{Display, Work},
@@ -131,8 +131,7 @@ impl RestoreArgs {
         let sink = LocalSink::new(&self.target, &options)?;
         let repository = context.open()?;
         let output = &context.output;
-        let chosen = choose(&repository, output, &self.snapshot, &filter)?;
-        let reader = context.reader(&repository)?;
+        let (chosen, reader) = choose_to_read(context, &repository, &self.snapshot, &filter)?;
         let tree = chosen.tree(&reader)?;
         let options = RestoreOptions {
             overwrite: match self.overwrite {
