@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use common::{
     bench::{GONE, back_up_model, index, init, names, open, snapshots, try_open},
-    beside::Shared,
+    beside::{Moment, Shared},
     model::{Kind, Seen, Thing},
     prune_stage::{assert_sound, forget_one, note, pruned, run_prune, thorough, version},
 };
@@ -15,11 +15,12 @@ use repo_core::{
     blob::BlobKind,
     crypto::keys::ObjectKind,
     edit::{Changes, Edit, EditOptions, EditReport, Exclude, Outcome, TagChange, edit},
+    envelope::object::SEAL_BYTES,
     error::{Error, Result, StoreErrorKind},
-    id::SnapshotId,
+    id::{PackId, SnapshotId},
     progress::{Cancel, Silent},
     repair,
-    repository::{Repository, reader::BlobReader, seal::Seal},
+    repository::{Repository, notes::Mark, reader::BlobReader, seal::Seal},
     snapshot::{Listing, Protection, Snapshot},
     source::exclude::ExcludeRules,
     store::{
@@ -418,6 +419,37 @@ fn what_is_forgotten_meanwhile_is_whole_or_gone() {
                 }
             },
         );
+    }
+}
+
+/// An edit that slept for so long that a prune took it for dead: what it has stored and not claimed yet is gone. The prune's mark is still
+/// there, or only that of another one.
+#[test]
+fn what_it_has_stored_itself_may_be_pruned_before_it_is_claimed() {
+    for is_marked in [true, false] {
+        let stage = Stage::new();
+        let (store, before) = (stage.store.clone(), names(&stage.store, Place::Data));
+        let mut pruned_packs = 0;
+        let shared = Shared::new(&stage.store, move |moment| {
+            let claims =
+                matches!(moment, Moment::Put(name, size) if name.place() == Place::Snapshots && *size != SEAL_BYTES);
+            if !claims || pruned_packs > 0 {
+                return;
+            }
+            let own: Vec<_> = names(&store, Place::Data).into_iter().filter(|name| !before.contains(name)).collect();
+            pruned_packs = own.len();
+            assert!(pruned_packs > 0);
+            let packs =
+                if is_marked { own.iter().map(|name| name.id().into()).collect() } else { vec![PackId([7; 32])] };
+            let mark = Mark { packs, created: Timestamp::default() };
+            open(store.clone()).save(Place::Locks, ObjectKind::Mark, &mark).unwrap();
+            for pack in own {
+                store.delete(&pack).unwrap();
+            }
+        });
+        let report = run(&open(shared), &without(&PATTERNS, true)).unwrap_or_else(|error| panic!("{}", error.chain()));
+        assert!(report.edits.iter().all(|edit| matches!(edit.outcome, Outcome::Made(_))), "{is_marked}");
+        stage.check("at the end");
     }
 }
 

@@ -382,7 +382,11 @@ fn what_one_seal_commits_goes_together_or_not_at_all() {
 fn what_cannot_be_read_is_left_alone() {
     let stage = Stage::new(&[19_990, 19_991, 19_992, 19_993]);
     let name = |at: i64| ObjectName::new(Place::Snapshots, stage.ids[&at]);
-    let seal = ObjectName::new(Place::Snapshots, *stage.seals[&stage.ids[&19_992]].first().unwrap());
+    let seal_of = |at: i64| ObjectName::new(Place::Snapshots, *stage.seals[&stage.ids[&at]].first().unwrap());
+    let seal = seal_of(19_992);
+    // A seal with a copy would tell what it is.
+    stage.open().save(Place::Snapshots, ObjectKind::Seal, &Seal::new(vec![stage.ids[&19_990]])).unwrap();
+    stage.store.delete(&seal_of(19_990)).unwrap();
     for damaged in [name(19_990), seal] {
         let mut bytes = stage.store.bytes_of(&damaged).unwrap().to_vec();
         *bytes.last_mut().unwrap() ^= 1;
@@ -446,7 +450,7 @@ fn every_operation_goes_wrong_once() {
     let measured = Arc::new(FaultStore::new(stage.fork().store));
     work(measured.clone()).unwrap();
     let operations = measured.operations();
-    assert!(operations > 15, "{operations}");
+    assert!(operations > 10, "{operations}");
     let mut faults = vec![Fault::StopBefore, Fault::StopAfter, Fault::ListRepeats, Fault::ListStale];
     for kind in [StoreErrorKind::Retry, StoreErrorKind::Denied, StoreErrorKind::Permanent] {
         faults.extend([Fault::FailBefore(kind), Fault::FailAfter(kind)]);
@@ -477,5 +481,5 @@ fn every_operation_goes_wrong_once() {
             assert_eq!(stage.days(), kept, "{number} {fault:?}");
         }
     }
-    assert!(struck > 200, "{struck}");
+    assert!(struck > 130, "{struck}");
 }

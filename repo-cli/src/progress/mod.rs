@@ -224,6 +224,7 @@ enum Face {
 /// Shows a [`Meter`] until it is dropped.
 pub(crate) struct Display {
     meter: Arc<Meter>,
+    is_shown: bool,
     ended: Arc<(Mutex<bool>, Condvar)>,
     thread: Option<JoinHandle<()>>,
 }
@@ -240,7 +241,8 @@ impl Display {
             () if asked => Face::Plain,
             () => Face::Hidden,
         };
-        let shows_current = !matches!(face, Face::Hidden | Face::Plain);
+        let is_shown = !matches!(face, Face::Hidden);
+        let shows_current = is_shown && !matches!(face, Face::Plain);
         let meter = Arc::new(Meter {
             work,
             output,
@@ -259,12 +261,17 @@ impl Display {
         let ticker = Ticker { meter: Arc::clone(&meter), face, questions: context.questions.clone(), pause };
         let flag = Arc::clone(&ended);
         let thread = thread::Builder::new().name("progress".into()).spawn(move || ticker.run(&flag)).ok();
-        Self { meter, ended, thread }
+        Self { meter, is_shown, ended, thread }
     }
 
     /// What the engine tells.
     pub(crate) fn meter(&self) -> &Meter {
         &self.meter
+    }
+
+    /// Whether somebody sees it without asking.
+    pub(crate) const fn is_shown(&self) -> bool {
+        self.is_shown
     }
 
     /// Seconds since the work began.

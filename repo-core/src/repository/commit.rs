@@ -232,12 +232,27 @@ impl<T: Serialize> Commit<'_, T> {
             // Begins after the marks were listed: the basis was there all the time until then.
             self.session.check_basis(leaned_on)?;
             if !condemned.is_empty() {
-                rescue(self.session, &BTreeSet::new())?;
                 self.basis = None;
-                return Ok(None);
+                return match rescue(self.session, &BTreeSet::new()) {
+                    Err(Error::Unreadable(why)) => Err(self.find_own_lost()?.unwrap_or(Error::Unreadable(why))),
+                    result => result.map(|()| None),
+                };
             }
         }
         Ok(Some(Answer::Marks(condemned)))
+    }
+
+    /// Whether something that this session has stored itself was pruned before it was claimed; it does not count any more, so that it is
+    /// stored again when the snapshot is made once more.
+    fn find_own_lost(&self) -> Result<Option<Error>> {
+        let session = self.session;
+        let mut lost: BTreeSet<_> =
+            session.stored_packs().into_iter().filter(|pack| session.has_stored(pack)).collect();
+        let (present, _) = session.list_needed(&lost)?;
+        lost.retain(|pack| !present.contains(pack));
+        session.distrust(&lost);
+        let object = lost.first().map(|pack| ObjectName::new(Place::Data, *pack).to_string());
+        Ok(object.map(|object| Error::Vanished { object }))
     }
 
     /// W6, and beside it the last look at what the seal will rely on, for stores that lose what they have confirmed.

@@ -143,7 +143,7 @@ impl Repository {
     pub(crate) fn open_copy<T: Serialize + DeserializeOwned>(&self, body: &SnapshotId, bytes: &[u8]) -> Result<T> {
         let id = ObjectId::from(*body);
         let value = object::open(self.keys(), ObjectKind::Snapshot, bytes, &ObjectName::new(Place::Snapshots, id))?;
-        if let Some(cache) = self.cache().filter(|cache| !cache.has_snapshot(&id)) {
+        if let Some(cache) = self.cache().filter(|cache| cache.snapshot(&id).is_none()) {
             cache.keep_snapshot(&id, bytes);
         }
         Ok(value)
