@@ -18,8 +18,8 @@ use crate::{
 /// Bytes of packs that may be on their way, for each connection the store would like: more than one whole pack where it likes eight.
 const CONNECTION_BYTES: usize = 6 << 20;
 
-/// Most threads, whatever number of connections the store would like.
-const THREADS_MAX: usize = 16;
+/// Most threads, whatever number of connections the store would like: among what may be on its way is one small pack for each large one.
+const THREADS_MAX: usize = 8;
 
 /// Threads that finish and store packs. A pack is handed over only when it is among the bytes that may be on their way, so that no more
 /// memory is taken than by these and the packs being filled.

@@ -19,7 +19,7 @@ use futures_util::future::{Either, select};
 use opendal::{Buffer, BytesRange, Metadata, Operator, options};
 use tokio::runtime::{Builder, Runtime};
 
-use self::failure::failure;
+use self::{failure::failure, spare::Spare};
 use super::{
     Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
     backend::{Backend, Failure},
@@ -40,6 +40,7 @@ mod listings;
 pub mod s3;
 #[cfg(feature = "services")]
 pub mod service;
+mod spare;
 #[cfg(feature = "services")]
 mod staged;
 
@@ -65,6 +66,7 @@ pub struct BucketStore {
     connections: usize,
     /// How an object is kept from replacing another.
     exclusive: RwLock<Exclusive>,
+    spare: Spare,
     flow: Flow,
 }
 
@@ -97,6 +99,7 @@ impl BucketStore {
             location,
             connections,
             exclusive: RwLock::new(exclusive),
+            spare: Spare::default(),
             flow,
         }
     }
@@ -387,7 +390,7 @@ impl Backend for BucketStore {
     }
 
     fn write(&self, name: &ObjectName, bytes: &[u8]) -> Result<(), Failure> {
-        let bytes = Buffer::from(bytes.to_vec());
+        let bytes = self.spare.copy(bytes);
         self.with_credentials(|| self.write_once(name, &bytes))
     }
 

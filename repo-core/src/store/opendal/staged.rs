@@ -7,8 +7,6 @@ use std::{
     sync::atomic::{AtomicBool, AtomicU64, Ordering},
 };
 
-use opendal::Buffer;
-
 use super::{BucketStore, remote};
 use crate::{
     error::{StoreError, StoreErrorKind},
@@ -80,7 +78,7 @@ impl StagedStore {
         }
         let (inner, operator) = (&self.inner, &self.inner.operator());
         let (temporary, path, size_bytes) = (self.temporary(), name.to_string(), bytes.len() as u64);
-        let bytes = Buffer::from(bytes.to_vec());
+        let bytes = inner.spare.copy(bytes);
         let done =
             inner.run(inner.sending(size_bytes), async { operator.write(&temporary, bytes).await }).and_then(|_| {
                 self.tidy(&temporary);
