@@ -183,13 +183,12 @@ impl<T: Serialize> Commit<'_, T> {
                 Step::Done(Outcome::Committed(body)) => return Ok(*body),
                 Step::Done(Outcome::PrunedAway) => return Err(Error::PrunedAway),
             };
-            match answer {
-                Some(answer) => self.writer.answer(answer).map_err(|error| Error::Invalid(error.to_string()))?,
+            if let Some(answer) = answer {
+                self.writer.answer(answer).map_err(|error| Error::Invalid(error.to_string()))?;
+            } else {
                 // Everything is looked through anew, under the claim that is there.
-                None => {
-                    self.claimed = self.claims.last().map(|name| name.id().into());
-                    self.writer = Writer::default();
-                }
+                self.claimed = self.claims.last().map(|name| name.id().into());
+                self.writer = Writer::default();
             }
         }
     }
