@@ -279,6 +279,10 @@ fn what_a_policy_would_come_to() {
 #[test]
 fn damaged_snapshots_are_not_counted_and_told_of() {
     let sandbox = sandbox(&WEEK);
+    // So much is said of it that its seal has no room for a copy.
+    let letter = |at: u64| char::from(b'a' + u8::try_from((at.pow(3).wrapping_mul(0x9E37_79B9) >> 7) % 26).unwrap());
+    let tag: String = (0..600).map(letter).collect();
+    sandbox.coffer(&["tag", "--add", &tag, &id_of(&sandbox, 4)]).assert().success();
     let path = sandbox.path("repo/snapshots").join(id_of(&sandbox, 4));
     let mut bytes = std::fs::read(&path).unwrap();
     *bytes.last_mut().unwrap() ^= 1;
