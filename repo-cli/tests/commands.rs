@@ -287,6 +287,9 @@ fn restore_brings_back_what_is_asked_for() {
 #[test]
 fn restore_refuses_what_makes_no_sense() {
     let sandbox = Sandbox::with_snapshot();
+    let of_nothing = sandbox.coffer(&["restore", "latest", "-t", "out", "--include", ""]).assert().code(2);
+    assert!(stderr(&of_nothing).contains("--include: the pattern is empty"), "{}", stderr(&of_nothing));
+    assert!(!sandbox.path("out").exists());
     let to_file = sandbox.coffer(&["restore", "latest:src/a.txt", "-t", "out"]).assert().code(1);
     assert!(stderr(&to_file).contains("coffer dump"), "{}", stderr(&to_file));
     sandbox.coffer(&["restore", "latest"]).assert().code(2);

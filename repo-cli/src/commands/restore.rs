@@ -178,6 +178,10 @@ impl RestoreArgs {
         for (flag, patterns, ignore_case) in [("--include", &self.include, false), ("--iinclude", &self.iinclude, true)]
         {
             for pattern in patterns {
+                // Mostly a variable that is not set. Without a pattern, everything would be restored.
+                if pattern.is_empty() {
+                    return Err(Failure::usage(format!("{flag}: the pattern is empty")));
+                }
                 rules.include(pattern.as_bytes(), ignore_case).map_err(|error| usage(flag, &error))?;
             }
         }
