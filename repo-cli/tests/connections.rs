@@ -12,7 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Sandbox, assert_same};
+use common::{Sandbox, assert_same, noise};
 use servers::{
     proxy::{Fault, Proxy},
     rest::{How, Kind as RestKind, RestServer},
@@ -89,16 +89,6 @@ fn most_in_flight(sandbox: &Sandbox, server: u16, target: &str, flags: &[&str], 
     restore.assert().success();
     assert_same(&sandbox.path("src"), &sandbox.path(target).join("src"));
     gate.state.lock().unwrap().most
-}
-
-/// What does not compress.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 1_u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        u8::try_from(state >> 56).unwrap()
-    };
-    (0..length).map(|_| next()).collect()
 }
 
 #[test]

@@ -16,7 +16,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{COFFER, Sandbox, assert_same, lines};
+use common::{COFFER, Sandbox, assert_same, lines, noise};
 use rustix::process::{Pid, Signal, kill_process};
 use servers::{
     link::Link,
@@ -28,16 +28,6 @@ use servers::{
 
 /// At this rate a pack takes more than a minute.
 const RATE_BYTES: usize = 512 << 10;
-
-/// What does not compress.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 1_u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        u8::try_from(state >> 56).unwrap()
-    };
-    (0..length).map(|_| next()).collect()
-}
 
 /// Ends a backup, and a restore, in the middle. `arguments` say where the repository is, by a port.
 fn ends_soon(server: u16, arguments: impl Fn(u16) -> Vec<String>) {

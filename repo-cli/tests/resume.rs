@@ -11,18 +11,8 @@ use std::{
     time::Duration,
 };
 
-use common::{COFFER, Sandbox, stderr, stdout};
+use common::{COFFER, Sandbox, noise, stderr, stdout};
 use rustix::process::{Pid, Signal, kill_process};
-
-/// What does not compress and is not the same twice.
-fn noise(length: usize) -> Vec<u8> {
-    let mut state = 1_u64;
-    let mut next = || {
-        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        u8::try_from(state >> 56).unwrap()
-    };
-    (0..length).map(|_| next()).collect()
-}
 
 #[test]
 fn a_stream_that_is_ended_by_a_signal_is_kept_as_far_as_it_came() {

@@ -126,3 +126,13 @@ pub(crate) fn assert_same(left: &Path, right: &Path) {
         std::process::Command::new("diff").args(["-r", "--no-dereference"]).args([left, right]).output().unwrap();
     assert!(diff.status.success(), "{}", String::from_utf8_lossy(&diff.stdout));
 }
+
+/// What does not compress, and does not repeat.
+pub(crate) fn noise(length: usize) -> Vec<u8> {
+    let mut state = 1_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        u8::try_from(state >> 56).unwrap()
+    };
+    (0..length).map(|_| next()).collect()
+}
