@@ -7,7 +7,7 @@ pub const DATA_FRAME_BYTES: usize = 2 << 20;
 
 /// Plain bytes after which a frame of tree pages is closed. Smaller than for data, since a reader that wants one
 /// directory has to open a whole frame.
-pub const TREE_FRAME_BYTES: usize = 512 << 10;
+pub const TREE_FRAME_BYTES: usize = 128 << 10;
 
 /// Stored bytes a pack is filled up to. A Padmé size, so that a full pack needs next to no padding.
 pub const PACK_BYTES: usize = 32 << 20;

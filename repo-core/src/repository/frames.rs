@@ -91,8 +91,20 @@ impl Frame {
         self.plain.len() >= self.full_bytes
     }
 
-    /// Packs the blobs, and unpacks and compares them again: compressors have had bugs, and memory has faults.
-    fn pack(&mut self) -> Result<Compression> {
+    /// Packs the blobs and empties the frame; nothing if it has none.
+    pub(super) fn pack(&mut self) -> Result<Option<PackedFrame<'_>>> {
+        if self.blobs.is_empty() {
+            return Ok(None);
+        }
+        let compression = self.compress();
+        let blobs = std::mem::take(&mut self.blobs);
+        let plain_bytes = u32::try_from(self.plain.len()).unwrap_or(u32::MAX);
+        self.plain.clear();
+        Ok(Some(PackedFrame { packed: &self.packed, compression: compression?, plain_bytes, blobs }))
+    }
+
+    /// Compresses the bytes, and decompresses and compares them: compressors have had bugs, and memory has faults.
+    fn compress(&mut self) -> Result<Compression> {
         self.packed.clear();
         let compression = self.compressor.compress(&self.plain, &mut self.packed);
         if compression == Compression::Zstd {
@@ -110,16 +122,14 @@ impl Session {
     /// Packs, verifies and seals the blobs of a frame into the open pack of its kind, and empties the frame.
     pub(super) fn store_frame(&self, frame: &mut Frame) -> Result<()> {
         self.shared.check()?;
-        if frame.blobs.is_empty() {
-            return Ok(());
+        let kind = frame.kind;
+        match frame.pack().map_err(|error| self.shared.fail(error))? {
+            Some(packed) => self.store_packed(kind, packed),
+            None => Ok(()),
         }
-        let result = self.try_store_frame(frame);
-        frame.plain.clear();
-        frame.blobs.clear();
-        result.map_err(|error| self.shared.fail(error))
     }
 
-    /// Stores a frame of another pack as it is: its packed bytes are sealed anew, and nothing is compressed again. The caller has
+    /// Stores a frame that is packed already, as those of other packs are: it is sealed, and nothing is compressed again. The caller has
     /// claimed what is needed of it.
     ///
     /// # Errors
@@ -131,24 +141,8 @@ impl Session {
             return Ok(());
         }
         let Some(pack) = self.shared.packs.get(slot(kind)) else { return Ok(()) };
-        self.place(kind, frame, &mut lock(pack)).map_err(|error| self.shared.fail(error))
-    }
-
-    fn try_store_frame(&self, frame: &mut Frame) -> Result<()> {
-        let compression = frame.pack()?;
-        self.shared.counts.add(frame.kind, frame.blobs.len(), frame.plain.len(), frame.packed.len());
-        if self.shared.dry_run {
-            return Ok(());
-        }
-        let packed = PackedFrame {
-            packed: &frame.packed,
-            compression,
-            plain_bytes: u32::try_from(frame.plain.len()).unwrap_or(u32::MAX),
-            blobs: frame.blobs.clone(),
-        };
-        let Some(pack) = self.shared.packs.get(slot(frame.kind)) else { return Ok(()) };
         // The lock is held while a full pack waits for its turn to be uploaded: that is what bounds memory.
-        self.place(frame.kind, packed, &mut lock(pack))
+        self.place(kind, frame, &mut lock(pack)).map_err(|error| self.shared.fail(error))
     }
 
     /// Puts a frame into the open pack; closes that where it is full.

@@ -1,7 +1,7 @@
 //! Frames of tree packs in the local cache, and which to fetch beside one that is missing.
 //!
 //! Whoever wants one file reads a few frames here and there; whoever walks through a tree reads one after the other. So a frame is fetched
-//! with what lies beside it and is not worth a request, and where it lies beside what was fetched last, twice as many are fetched as then.
+//! with what lies beside it and is not worth a request, and of those that lie beside what was fetched last, more are fetched each time.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -22,6 +22,9 @@ const TOGETHER_BYTES: u64 = 256 << 10;
 /// Frames on each side that are thought of for that.
 const TOGETHER_FRAMES: u32 = 16;
 
+/// Frames that are thought of for one who walks.
+const WALK_FRAMES: u32 = 1024;
+
 /// A pack of at most so many bytes is fetched whole: a request for a part of it would take as long.
 const WHOLE_PACK_BYTES: u32 = 1 << 20;
 
@@ -37,6 +40,8 @@ struct Fetched {
     pack: PackId,
     first: u32,
     end: u32,
+    /// Most bytes to be fetched if the next one lies beside these. A frame that does so once may do so by chance, so that it begins small.
+    next_bytes: u64,
 }
 
 impl KeptFrames {
@@ -62,18 +67,18 @@ impl KeptFrames {
     pub(super) fn to_fetch(&self, index: &Lookup, found: &Located) -> Vec<FrameLocation> {
         let frame = &found.location.frame;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // Which are wanted, and how many bytes beside the one that is.
-        let (mut first, mut end) = (frame.ordinal, frame.ordinal.saturating_add(1));
+        // Which are wanted, and how many bytes of them.
+        let (mut first, mut end, mut walk_bytes) = (frame.ordinal, frame.ordinal.saturating_add(1), None);
         if found.pack.size_bytes <= WHOLE_PACK_BYTES {
             (first, end) = (0, u32::MAX);
         } else if let Some(fetched) = last.filter(|fetched| fetched.pack == frame.pack && !self.cache.is_read_only()) {
-            let twice = (fetched.end - fetched.first).saturating_mul(2);
             if frame.ordinal == fetched.end {
-                end = frame.ordinal.saturating_add(twice);
+                (end, walk_bytes) = (frame.ordinal.saturating_add(WALK_FRAMES), Some(fetched.next_bytes));
             } else if frame.ordinal.checked_add(1) == Some(fetched.first) {
-                first = end.saturating_sub(twice);
+                (first, walk_bytes) = (end.saturating_sub(WALK_FRAMES), Some(fetched.next_bytes));
             }
         }
+        let wanted_bytes = walk_bytes.unwrap_or(FETCH_BYTES_MAX);
         // Where nothing can be kept, nothing is fetched beside it.
         let together = if self.cache.is_read_only() { 0 } else { TOGETHER_FRAMES };
         let around = frame.ordinal.saturating_sub(together)..frame.ordinal.saturating_add(together + 1);
@@ -84,7 +89,7 @@ impl KeptFrames {
         let mut sum = u64::from(frame.stored_bytes);
         let mut is_taken = |before: &FrameLocation, behind: &FrameLocation, other: &FrameLocation| {
             let more = sum + u64::from(other.stored_bytes);
-            let limit_bytes = if (first..end).contains(&other.ordinal) { FETCH_BYTES_MAX } else { TOGETHER_BYTES };
+            let limit_bytes = if (first..end).contains(&other.ordinal) { wanted_bytes } else { TOGETHER_BYTES };
             let is_taken = more <= limit_bytes
                 && before.offset_bytes.checked_add(before.stored_bytes) == Some(behind.offset_bytes)
                 && !self.cache.has_frame(&other.pack, other.ordinal);
@@ -93,22 +98,24 @@ impl KeptFrames {
             }
             is_taken
         };
+        // First those before it: a directory is stored behind what is in it.
         let (mut from, mut to) = (wanted, wanted);
-        while let Some([before, behind]) = frames.get(to..to + 2)
-            && is_taken(before, behind, behind)
-        {
-            to += 1;
-        }
         while from > 0
             && let Some([before, behind]) = frames.get(from - 1..=from)
             && is_taken(before, behind, before)
         {
             from -= 1;
         }
+        while let Some([before, behind]) = frames.get(to..to + 2)
+            && is_taken(before, behind, behind)
+        {
+            to += 1;
+        }
         frames.truncate(to + 1);
         frames.drain(..from);
         if let (Some(first), Some(end)) = (frames.first(), frames.last()) {
-            *last = Some(Fetched { pack: frame.pack, first: first.ordinal, end: end.ordinal + 1 });
+            let next_bytes = walk_bytes.map_or(TOGETHER_BYTES, |bytes| (2 * bytes).min(FETCH_BYTES_MAX));
+            *last = Some(Fetched { pack: frame.pack, first: first.ordinal, end: end.ordinal + 1, next_bytes });
         }
         frames
     }

@@ -27,6 +27,7 @@ mod added;
 pub mod checkpoint;
 pub mod commit;
 pub mod config;
+mod directories;
 mod filter;
 pub mod frames;
 mod kept;

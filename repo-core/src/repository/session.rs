@@ -19,7 +19,8 @@ use crate::{
     repository::{
         Repository,
         added::Counts,
-        frames::{Frame, FrameWriter},
+        directories::Directories,
+        frames::FrameWriter,
         new_blobs::NewBlobs,
         notes::Session as SessionNote,
         shared::{Shared, lock},
@@ -29,10 +30,6 @@ use crate::{
 };
 
 pub use crate::repository::added::Added;
-
-/// Entries in and below a page of a tree from which on it lies in frames of the next level. Directories are stored behind what is in them,
-/// so that those on the way from the root to a file would lie all over the packs; the ones with much below them are few, and fit a frame.
-const TREE_LEVELS: [u64; 2] = [1 << 10, 1 << 16];
 
 /// How a session writes.
 pub struct SessionOptions {
@@ -48,8 +45,8 @@ pub struct SessionOptions {
 pub struct Session {
     pub(super) shared: Arc<Shared>,
     pub(super) uploader: Uploader,
-    /// Where blobs of kind tree are gathered, by how many entries are below them; those of kind data have a [`FrameWriter`] per thread.
-    trees: [Mutex<Frame>; TREE_LEVELS.len() + 1],
+    /// Where blobs of kind tree are gathered; those of kind data have a [`FrameWriter`] per thread.
+    pub(super) directories: Directories,
     note: Mutex<Option<NoteId>>,
 }
 
@@ -81,8 +78,8 @@ impl Session {
             index,
         });
         let uploader = Uploader::start(&shared);
-        let trees = std::array::from_fn(|_| Mutex::new(Frame::new(&shared, BlobKind::Tree)));
-        Ok(Self { shared, uploader, trees, note: Mutex::new(note) })
+        let directories = Directories::new(&shared);
+        Ok(Self { shared, uploader, directories, note: Mutex::new(note) })
     }
 
     /// The repository.
@@ -127,9 +124,7 @@ impl Session {
     /// # Errors
     /// The first failure of the session.
     pub fn flush(&self) -> Result<()> {
-        for tree in &self.trees {
-            self.store_frame(&mut lock(tree))?;
-        }
+        self.store_directories()?;
         for pack in &self.shared.packs {
             if let Some(pack) = lock(pack).take() {
                 self.uploader.put(pack)?;
@@ -244,17 +239,6 @@ impl WriteBlobs for Session {
 
     fn write_page(&self, plain: &[u8], entries: u64) -> Result<(BlobId, bool)> {
         let id = self.shared.repository.keys().blob_id(BlobKind::Tree, plain);
-        let level = TREE_LEVELS.partition_point(|least| *least <= entries);
-        let frame = self.trees.get(level).expect("there is a frame for each level");
-        // Locked before it is claimed: whoever finds it claimed and then flushes has stored it.
-        let mut frame = lock(frame);
-        if !self.claim(BlobKind::Tree, &id) {
-            return Ok((id, false));
-        }
-        frame.add(id, plain);
-        if frame.is_full() {
-            self.store_frame(&mut frame)?;
-        }
-        Ok((id, true))
+        Ok((id, self.add_directory(id, plain, entries)?))
     }
 }

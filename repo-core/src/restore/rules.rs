@@ -2,7 +2,10 @@
 //! that of the tree that is restored.
 
 use super::{Select, Selection};
-use crate::source::{BadPattern, exclude::lower_case, path, pattern::PatternList};
+use crate::{
+    source::{BadPattern, exclude::lower_case, path, pattern::PatternList},
+    tree::name::Name,
+};
 
 /// Patterns of what to restore and of what to leave out. Without any, everything is restored.
 #[derive(Debug, Default)]
@@ -83,6 +86,14 @@ impl Select for Rules {
         }
         Selection { restore: false, descend: is_directory && self.include.may_select_below(&components) }
     }
+
+    fn names_in(&self, directory: &[u8]) -> Option<Vec<Name>> {
+        let components: Vec<&[u8]> = path::components(directory).collect();
+        if self.include.is_empty() || self.include.selects(&components) || !self.include.folded.is_empty() {
+            return None;
+        }
+        self.include.exact.names_below(&components)
+    }
 }
 
 #[cfg(test)]
@@ -135,6 +146,55 @@ mod tests {
             assert_eq!(decided(&rules(include, exclude), path), want, "{include:?} {exclude:?} {path}");
         }
         assert!(!rules(&["x"], &[]).select(b"a", false).descend);
+    }
+
+    #[test]
+    fn names_that_may_be_asked_for() {
+        for (include, exclude, directory, want) in [
+            (&[][..], &[][..], "", None),
+            (&[], &["b"], "", None),
+            (&["x"], &[], "", None),
+            (&["/a/x"], &[], "", Some(&["a"][..])),
+            (&["/a/x", "/b", "/a/y"], &["z"], "", Some(&["a", "b", "a"])),
+            (&["/a/x", "/b", "/a/y"], &["z"], "a", Some(&["x", "y"])),
+            (&["/a/x", "!/a/z"], &[], "a", Some(&["x"])),
+            (&["/a/x", "y"], &[], "a", None),
+            (&["/a/x*"], &[], "a", None),
+            (&["/a/x/**/y"], &[], "a", Some(&["x"])),
+            (&["/a/x/**/y"], &[], "a/x", None),
+            (&["/a/x/**/y"], &[], "a/x/b", None),
+            (&["/a/x"], &[], "a/x", None),
+            (&["/a/x"], &[], "a/x/b", None),
+            (&["/a/x"], &[], "b", Some(&[])),
+            (&["/*/x"], &[], "q", Some(&["x"])),
+            (&["/a", "!/a/b", "/a/b/c"], &[], "a/b", Some(&["c"])),
+        ] {
+            let names = rules(include, exclude).names_in(directory.as_bytes());
+            let names = names.map(|names| names.iter().map(ToString::to_string).collect::<Vec<_>>());
+            let want = want.map(|want| want.iter().map(ToString::to_string).collect::<Vec<_>>());
+            assert_eq!(names, want, "{include:?} {exclude:?} {directory}");
+        }
+        let mut folded = rules(&["/a/x"], &[]);
+        folded.include(b"/A/Y", true).unwrap();
+        assert_eq!(folded.names_in(b"a"), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn nothing_is_selected_that_has_another_name(
+            patterns in proptest::collection::vec("(!)?/?(a|b|ab|\\*|a\\*|\\*\\*)(/(a|b|\\*|\\*\\*)){0,3}", 1..4),
+            directory in proptest::collection::vec("a|b|ab", 0..4),
+            name in "a|b|ab|c",
+        ) {
+            let rules = rules(&patterns.iter().map(String::as_str).collect::<Vec<_>>(), &[]);
+            let directory = directory.join("/");
+            let path = format!("{directory}/{name}");
+            if let Some(names) = rules.names_in(directory.as_bytes())
+                && rules.select(path.as_bytes(), true) != Selection::NONE
+            {
+                proptest::prop_assert!(names.iter().any(|other| other.as_bytes() == name.as_bytes()));
+            }
+        }
     }
 
     #[test]

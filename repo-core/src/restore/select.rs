@@ -1,9 +1,18 @@
 //! Which entries of a snapshot are restored.
 
+use crate::tree::name::Name;
+
 /// A rule that says of every entry whether it is restored.
 pub trait Select: Sync {
     /// What becomes of the entry with this path, relative to the tree that is restored and joined by `/`.
     fn select(&self, path: &[u8], is_directory: bool) -> Selection;
+
+    /// The names of all entries in the directory with this path that [`Self::select`] may say anything of but [`Selection::NONE`]; nothing if
+    /// it may say that of any. Large directories are then read only where these are.
+    fn names_in(&self, directory: &[u8]) -> Option<Vec<Name>> {
+        let _ = directory;
+        None
+    }
 }
 
 /// What a rule says of one entry.

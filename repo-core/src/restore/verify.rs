@@ -12,7 +12,7 @@ use crate::{
         content::Pieces,
         name::Name,
         node::{Content, NodeKind, Piece},
-        walk::{Descend, Visit, walk},
+        walk::{Descend, Visit, walk_some},
     },
 };
 
@@ -38,7 +38,7 @@ pub(super) fn verify<S: Sink>(context: &Context<'_, S>, tree: &BlobId) -> Result
     let Ok(Some(root)) = context.sink.open_root() else { return Ok(()) };
     let mut directories = vec![Some(root)];
     let mut batch = Batch { context, items: Vec::new(), pieces: 0 };
-    walk(context.blobs, tree, &mut |path, visit| {
+    walk_some(context.blobs, tree, &|path| context.select.names_in(path), &mut |path, visit| {
         context.check()?;
         let entry = match visit {
             Visit::Entry(entry) => entry,

@@ -15,7 +15,7 @@ use super::{
     glob::{BadPattern, Glob},
     path,
 };
-use crate::tree::name::escape;
+use crate::tree::name::{Name, escape};
 
 /// Patterns in the order in which they count.
 #[derive(Debug, Default)]
@@ -110,6 +110,17 @@ impl PatternList {
         self.patterns.iter().any(|pattern| !pattern.negated && pattern.may_fit_below(directory))
     }
 
+    /// The names of what is in a directory with these components and may be what the list is about, or have such in it, though the directory is
+    /// not what it is about; nothing if that may be any name.
+    pub(crate) fn names_below(&self, directory: &[&[u8]]) -> Option<Vec<Name>> {
+        let patterns = self.patterns.iter().filter(|pattern| !pattern.negated && pattern.may_fit_below(directory));
+        let names = patterns.map(|pattern| match pattern.glob_at(directory.len())? {
+            Glob::Literal(name) => Name::new(name.clone()).ok(),
+            _ => None,
+        });
+        names.collect()
+    }
+
     /// Whether a path with this last match is one the list is about.
     pub(crate) fn selects(&self, last: LastMatch) -> bool {
         last.is_some_and(|number| !self.patterns[number as usize].negated)
@@ -157,6 +168,15 @@ impl PathPattern {
             }
         }
         true
+    }
+
+    /// What the component at this depth must fit, if nothing before it may be any number of components.
+    fn glob_at(&self, depth: usize) -> Option<&Glob> {
+        match self.head.get(..=depth) {
+            Some([before @ .., Part::One(glob)]) if !before.contains(&Part::Any) => Some(glob),
+            Some(_) => None,
+            None => (depth == self.head.len() && !self.head.contains(&Part::Any)).then_some(&self.last),
+        }
     }
 }
 

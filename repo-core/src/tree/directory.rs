@@ -56,6 +56,8 @@ impl DirectoryWriter {
 /// A page that cannot be read gives one error; the entries of the pages after it still follow.
 pub struct DirectoryEntries<'a> {
     blobs: &'a dyn ReadBlobs,
+    /// The names that are asked for, sorted; all if there is nothing.
+    names: Option<Box<[Name]>>,
     entries: std::vec::IntoIter<Entry>,
     /// The pages still to come, innermost level last.
     pages: Vec<std::vec::IntoIter<EntryPage>>,
@@ -76,8 +78,20 @@ impl<'a> DirectoryEntries<'a> {
     /// # Errors
     /// When the root page cannot be read; nothing of the directory is known then.
     pub fn open(blobs: &'a dyn ReadBlobs, tree: &BlobId) -> Result<Self> {
+        Self::open_some(blobs, tree, None)
+    }
+
+    /// [`Self::open`] for the entries that have one of these names. Pages without any of them are not read.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_some(blobs: &'a dyn ReadBlobs, tree: &BlobId, mut names: Option<Vec<Name>>) -> Result<Self> {
+        if let Some(names) = &mut names {
+            names.sort_unstable();
+        }
         let mut entries = Self {
             blobs,
+            names: names.map(Vec::into_boxed_slice),
             entries: Vec::new().into_iter(),
             pages: Vec::new(),
             last: None,
@@ -123,12 +137,21 @@ impl<'a> DirectoryEntries<'a> {
                     let reason = format!("a page before \"{}\" is out of order or there twice", page.first);
                     return Some(Err(damaged(&self.page, reason).into()));
                 }
+                Some(page) if !self.may_hold_names(&page) => {}
                 Some(page) => return Some(self.load(&page.page, Some(&page.first))),
                 None => {
                     self.pages.pop();
                 }
             }
         }
+    }
+
+    /// Whether names that are asked for may be in the page that was taken last: between its first one and that of the page behind it.
+    fn may_hold_names(&self, page: &EntryPage) -> bool {
+        let Some(names) = &self.names else { return true };
+        let behind = self.pages.iter().rev().find_map(|pages| pages.as_slice().first());
+        let next = names.get(names.partition_point(|name| *name < page.first));
+        next.is_some_and(|name| behind.is_none_or(|behind| *name < behind.first))
     }
 }
 
@@ -155,7 +178,9 @@ impl Iterator for DirectoryEntries<'_> {
                 return Some(Err(damaged(&self.page, reason).into()));
             }
             self.last = Some(entry.name.clone());
-            return Some(Ok(entry));
+            if self.names.as_ref().is_none_or(|names| names.binary_search(&entry.name).is_ok()) {
+                return Some(Ok(entry));
+            }
         }
     }
 }

@@ -22,11 +22,16 @@ use crate::{
 struct Map {
     keys: Keys,
     blobs: Mutex<HashMap<BlobId, Vec<u8>>>,
+    reads: Mutex<usize>,
 }
 
 impl Map {
     fn new() -> Self {
-        Self { keys: Keys::new(MasterKey::from_bytes([1; 32]), RepositoryId([2; 32])), blobs: Mutex::default() }
+        Self {
+            keys: Keys::new(MasterKey::from_bytes([1; 32]), RepositoryId([2; 32])),
+            blobs: Mutex::default(),
+            reads: Mutex::default(),
+        }
     }
 
     fn count(&self) -> usize {
@@ -36,6 +41,7 @@ impl Map {
 
 impl ReadBlobs for Map {
     fn read_blob(&self, kind: BlobKind, id: &BlobId, into: &mut Vec<u8>) -> Result<()> {
+        *self.reads.lock().unwrap() += 1;
         let blobs = self.blobs.lock().unwrap();
         into.clone_from(blobs.get(id).ok_or(Error::MissingBlob { kind, id: *id })?);
         Ok(())
@@ -105,6 +111,33 @@ fn a_change_rewrites_few_pages() {
     entries.insert(25_000, entry("name-00024999-and-a-half", 3));
     write(&map, &entries);
     assert!(map.count() - before <= 4, "{} new pages", map.count() - before);
+}
+
+#[test]
+fn who_asks_for_some_names_reads_no_other_pages() {
+    let map = Map::new();
+    let entries: Vec<_> = (0..60_000).map(|i| entry(&format!("name-{i:08}"), 1)).collect();
+    let (tree, _) = write(&map, &entries);
+    let all = map.count();
+    assert!(all > 50, "the directory has many pages: {all}");
+    let some = |numbers: &[usize], more: &[&str]| {
+        let names = numbers.iter().map(|number| entries[*number].name.clone());
+        let names = names.chain(more.iter().map(|name| Name::new(name.as_bytes()).unwrap())).collect();
+        *map.reads.lock().unwrap() = 0;
+        let back = DirectoryEntries::open_some(&map, &tree, Some(names)).unwrap();
+        (back.map(|entry| entry.unwrap().name).collect::<Vec<_>>(), *map.reads.lock().unwrap())
+    };
+    for number in (0..60_000).step_by(997).chain([59_999]) {
+        let (back, reads) = some(&[number], &[]);
+        assert_eq!(back, [entries[number].name.clone()]);
+        assert!(reads <= 3, "{reads} pages for one name");
+    }
+    let (back, reads) = some(&[40_000, 40_001, 7, 59_999], &["aaa", "name-00000007-and-a-half", "zzz"]);
+    assert_eq!(back, [7, 40_000, 40_001, 59_999].map(|number: usize| entries[number].name.clone()));
+    assert!(reads <= 6, "{reads} pages");
+    assert!(some(&[], &[]).1 <= 2);
+    let every: Vec<_> = (0..60_000).collect();
+    assert_eq!(some(&every, &[]), (entries.iter().map(|entry| entry.name.clone()).collect(), all));
 }
 
 #[test]

@@ -41,6 +41,20 @@ pub fn walk(
     tree: &BlobId,
     visit: &mut dyn FnMut(&[u8], Visit<'_>) -> Result<Descend>,
 ) -> Result<()> {
+    walk_some(blobs, tree, &|_| None, visit)
+}
+
+/// [`walk`] where of each directory only the entries with the names are visited that `names` gives for its path, or all. What would have to
+/// be read only for others is not.
+///
+/// # Errors
+/// As [`walk`].
+pub fn walk_some(
+    blobs: &dyn ReadBlobs,
+    tree: &BlobId,
+    names: &dyn Fn(&[u8]) -> Option<Vec<Name>>,
+    visit: &mut dyn FnMut(&[u8], Visit<'_>) -> Result<Descend>,
+) -> Result<()> {
     struct Level<'a> {
         entries: DirectoryEntries<'a>,
         /// The directory itself, but for the root.
@@ -50,7 +64,7 @@ pub fn walk(
     }
 
     let mut path = Vec::new();
-    let mut levels = match DirectoryEntries::open(blobs, tree) {
+    let mut levels = match DirectoryEntries::open_some(blobs, tree, names(&path)) {
         Ok(entries) => vec![Level { entries, entry: None, path_bytes: 0 }],
         Err(error) => {
             visit(&path, Visit::Unreadable(error))?;
@@ -88,7 +102,7 @@ pub fn walk(
             visit(&path, Visit::Leave(&entry))?;
             continue;
         }
-        match DirectoryEntries::open(blobs, tree) {
+        match DirectoryEntries::open_some(blobs, tree, names(&path)) {
             Ok(entries) => levels.push(Level { entries, entry: Some(entry), path_bytes: path.len() }),
             Err(error) => {
                 visit(&path, Visit::Unreadable(error))?;

@@ -23,7 +23,7 @@ use crate::{
     tree::{
         name::Name,
         node::{Entry, Extension, NodeKind},
-        walk::{Descend, Visit, walk},
+        walk::{Descend, Visit, walk_some},
     },
 };
 
@@ -64,7 +64,9 @@ impl<'a, S: Sink> Planner<'a, S> {
     pub(super) fn run(mut self, tree: &BlobId) -> Result<()> {
         let root = self.root()?;
         self.levels.push(root);
-        walk(self.context.blobs, tree, &mut |path, visit| self.visit(path, visit))?;
+        let context = self.context;
+        let names = |path: &[u8]| context.select.names_in(path);
+        walk_some(context.blobs, tree, &names, &mut |path, visit| self.visit(path, visit))?;
         self.context.progress.found_all();
         self.leave();
         self.flush();
