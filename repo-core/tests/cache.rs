@@ -343,6 +343,37 @@ fn one_file_out_of_many_on_a_fresh_machine() {
     }
 }
 
+/// From wherever in a tree a path is, its directories take two requests: one for those with much below them, one for the others.
+#[test]
+fn a_path_takes_two_requests_from_anywhere() {
+    let store = MemoryStore::new();
+    let mut tree = Thing::directory([]);
+    let path = |above: u32, below: u32| format!("directory{above:02}/{above:02}{below:02}-directory");
+    for above in 0..60 {
+        tree.put(format!("directory{above:02}").as_bytes(), Thing::directory([]));
+        for below in 0..40 {
+            tree.put(path(above, below).as_bytes(), Thing::directory([]));
+            for file in 0..30 {
+                let content = format!("{above} {below} {file}").into_bytes();
+                tree.put(format!("{}/file{file:02}", path(above, below)).as_bytes(), Thing::file(content));
+            }
+        }
+    }
+    back_up_model(&init_with(store.clone(), Parameters::default()), &tree);
+    for number in (0..2400).step_by(37) {
+        let folder = tempfile::tempdir().unwrap();
+        let counted = counted(&store);
+        let repository = open_with(Arc::clone(&counted), folder.path());
+        let (_, snapshot) = snapshots(&repository).remove(0);
+        let reader = reader(&repository);
+        let path = format!("{}/file17", path(number / 40, number % 40));
+        let counts = asked(&counted, || {
+            lookup(&reader, &snapshot.tree, path.as_bytes(), "").unwrap().unwrap();
+        });
+        assert!(counts.gets <= 2 && counts.read_bytes <= 640 << 10, "{path}: {counts:?}");
+    }
+}
+
 /// A store that tells how many gets of snapshots were under way at once.
 struct Busy {
     inner: MemoryStore,

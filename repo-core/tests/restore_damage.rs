@@ -18,7 +18,8 @@ use repo_core::{
     blob::BlobKind,
     error::{Error, StoreErrorKind},
     id::BlobId,
-    restore::{RestoreOptions, RestoreReport},
+    progress::{Cancel, Silent},
+    restore::{RestoreOptions, RestoreReport, Rules, restore},
     tree::{
         content::Pieces,
         node::{NodeKind, Piece},
@@ -182,6 +183,32 @@ fn every_missing_tree_page() {
         }
         stage.blobs.put_back(BlobKind::Tree, &id, at);
     }
+}
+
+/// Who wants one file by its name needs no other page of its directory, however large that is.
+#[test]
+fn a_file_that_is_named_needs_few_pages() {
+    let stage = Stage::new(|root| {
+        fs::create_dir_all(root.join("many")).unwrap();
+        (0..6000).for_each(|i| fs::write(root.join(format!("many/file-{i:05}")), "x").unwrap());
+    });
+    let pages = stage.blobs.tree_blobs();
+    assert!(pages.len() > 6, "the directory has {} pages", pages.len());
+    let mut rules = Rules::default();
+    rules.include(b"/many/file-03210", false).unwrap();
+    let options = RestoreOptions { verify: true, ..RestoreOptions::default() };
+    let mut needed = 0;
+    for id in pages {
+        clear(&stage.target);
+        let at = stage.blobs.forget(BlobKind::Tree, &id).unwrap();
+        let report =
+            restore(&stage.blobs, &stage.tree, &stage.sink(), &rules, &options, &Silent, &Cancel::default()).unwrap();
+        let is_there = stage.target.join("many/file-03210").exists();
+        assert_eq!((report.problem_count == 0, report.files_new), (is_there, u64::from(is_there)), "{report:#?}");
+        needed += usize::from(!is_there);
+        stage.blobs.put_back(BlobKind::Tree, &id, at);
+    }
+    assert!((1..=3).contains(&needed), "{needed} pages are needed");
 }
 
 #[test]
