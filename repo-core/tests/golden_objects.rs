@@ -123,7 +123,8 @@ fn container() {
     assert_eq!(writer.add_frame(b"one").unwrap(), 48);
     assert_eq!(writer.add_frame(b"").unwrap(), 48 + 19);
     let directory = noise(1, 300);
-    let bytes = writer.finish(&directory).unwrap();
+    let (id, bytes) = writer.finish(&directory).unwrap();
+    assert_eq!(id.to_string(), EXPECTED_CONTAINER);
     assert_eq!(bytes.len() as u64, padme(48 + 19 + 16 + 16 + 316 + 96));
     assert_eq!(bytes[..48], bytes[bytes.len() - 48..]);
     assert_eq!(sha256(&bytes), EXPECTED_CONTAINER);

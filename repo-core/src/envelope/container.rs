@@ -3,6 +3,8 @@
 //! The footer has a fixed size and repeats the header, so that one request for the end of the object gives all that is needed to
 //! read the directory.
 
+use sha2::{Digest, Sha256};
+
 use crate::{
     blob::Compression,
     compress::{Compressor, Level, decompress},
@@ -16,6 +18,7 @@ use crate::{
         padding::padme,
     },
     error::{Damage, Error, Result},
+    id::ObjectId,
     limits,
     runtime::Runtime,
 };
@@ -35,6 +38,9 @@ pub struct ContainerWriter {
     cipher: ObjectCipher,
     bytes: Vec<u8>,
     frames: u32,
+    /// Of the first `hashed_bytes`: each frame is hashed while the processor has it at hand, and a full container is named at once.
+    hash: Sha256,
+    hashed_bytes: usize,
     scratch: Vec<u8>,
 }
 
@@ -44,7 +50,15 @@ impl ContainerWriter {
         let header = Header::new(kind, runtime.random_32());
         buffer.clear();
         buffer.extend_from_slice(&header.bytes());
-        Self { cipher: ObjectCipher::new(keys, &header), header, bytes: buffer, frames: 0, scratch: Vec::new() }
+        Self {
+            cipher: ObjectCipher::new(keys, &header),
+            header,
+            bytes: buffer,
+            frames: 0,
+            hash: Sha256::new(),
+            hashed_bytes: 0,
+            scratch: Vec::new(),
+        }
     }
 
     /// Its header.
@@ -77,14 +91,20 @@ impl ContainerWriter {
         let offset = self.bytes.len();
         self.cipher.seal(Nonce::frame(self.frames), packed, &mut self.bytes, &mut self.scratch)?;
         self.frames += 1;
+        self.hash_new();
         Ok(offset)
     }
 
-    /// Adds padding, directory and footer; the size becomes a Padmé size.
+    fn hash_new(&mut self) {
+        self.hash.update(self.bytes.get(self.hashed_bytes..).unwrap_or_default());
+        self.hashed_bytes = self.bytes.len();
+    }
+
+    /// Adds padding, directory and footer; the size becomes a Padmé size. Gives the name, which is the SHA-256 of the bytes, and the bytes.
     ///
     /// # Errors
     /// When what was sealed does not open again.
-    pub fn finish(mut self, directory: &[u8]) -> Result<Vec<u8>> {
+    pub fn finish(mut self, directory: &[u8]) -> Result<(ObjectId, Vec<u8>)> {
         let mut packed = Vec::new();
         let compression = Compressor::new(Level::AUTO).compress(directory, &mut packed);
         let directory_stored_bytes = sealed_bytes(packed.len());
@@ -102,7 +122,8 @@ impl ContainerWriter {
         }
         seal(Nonce::TRAILER, &footer)?;
         self.bytes.extend_from_slice(&self.header.bytes());
-        Ok(self.bytes)
+        self.hash_new();
+        Ok((ObjectId(self.hash.finalize().into()), self.bytes))
     }
 }
 

@@ -18,7 +18,6 @@ use crate::{
     id::IndexId,
     index::table::{Counts, ID_ROW_BYTES, RunBytes, RunTable, Table, TableBytes},
     limits,
-    pack::builder::object_id,
     runtime::Runtime,
     store::{ByteRange, ObjectName, Place, Store},
 };
@@ -154,8 +153,8 @@ impl RunWriter {
         if !self.page.is_empty() {
             self.close_page()?;
         }
-        let bytes = self.container.finish(&codec::encode(&self.directory))?;
-        Ok(StoredRun { id: object_id(&bytes).into(), bytes })
+        let (id, bytes) = self.container.finish(&codec::encode(&self.directory))?;
+        Ok(StoredRun { id: id.into(), bytes })
     }
 }
 
@@ -365,7 +364,7 @@ mod tests {
         for page in &pages {
             container.add_frame(page).unwrap();
         }
-        container.finish(&codec::encode(&directory)).unwrap()
+        container.finish(&codec::encode(&directory)).unwrap().1
     }
 
     fn decode(bytes: &[u8]) -> Result<RunTable> {

@@ -178,8 +178,8 @@ impl PackBuilder {
     /// When what was sealed does not open again.
     pub fn finish(self) -> Result<FinishedPack> {
         let key = self.container.header().into();
-        let bytes = self.container.finish(&codec::encode(&self.directory))?;
-        Ok(FinishedPack { id: object_id(&bytes).into(), kind: self.kind, key, bytes, directory: self.directory })
+        let (id, bytes) = self.container.finish(&codec::encode(&self.directory))?;
+        Ok(FinishedPack { id: id.into(), kind: self.kind, key, bytes, directory: self.directory })
     }
 }
 
