@@ -3,7 +3,10 @@
 //! Whoever wants one file reads a few frames here and there; whoever walks through a tree reads one after the other. So a frame is fetched
 //! with what lies beside it and is not worth a request, and of those that lie beside what was fetched last, more are fetched each time.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    ops::Range,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use crate::{
     blob::FrameLocation,
@@ -40,7 +43,16 @@ struct Fetched {
     pack: PackId,
     first: u32,
     end: u32,
-    /// Most bytes to be fetched if the next one lies beside these. A frame that does so once may do so by chance, so that it begins small.
+    /// Most bytes to be fetched if the next one lies beside these. One that does so once may do so by chance, so that it begins small.
+    next_bytes: u64,
+}
+
+/// Which frames are wanted for one that is missing.
+struct Wanted {
+    frames: Range<u32>,
+    /// Most stored bytes of them.
+    bytes: u64,
+    /// The same if the next one lies beside these.
     next_bytes: u64,
 }
 
@@ -63,33 +75,42 @@ impl KeptFrames {
         self.cache.drop_frame(&frame.pack, frame.ordinal);
     }
 
+    /// Which frames of its pack are wanted for one that is missing: all of a small pack; those that somebody who walks will want next.
+    fn wanted(&self, found: &Located, last: Option<Fetched>) -> Wanted {
+        let frame = &found.location.frame;
+        let behind = frame.ordinal.saturating_add(1);
+        let alone = Wanted { frames: frame.ordinal..behind, bytes: FETCH_BYTES_MAX, next_bytes: TOGETHER_BYTES };
+        if found.pack.size_bytes <= WHOLE_PACK_BYTES {
+            return Wanted { frames: 0..u32::MAX, ..alone };
+        }
+        let last = last.filter(|last| last.pack == frame.pack && !self.cache.is_read_only());
+        let (frames, bytes) = match last {
+            Some(last) if frame.ordinal == last.end => {
+                (frame.ordinal..frame.ordinal.saturating_add(WALK_FRAMES), last.next_bytes)
+            }
+            Some(last) if behind == last.first => (behind.saturating_sub(WALK_FRAMES)..behind, last.next_bytes),
+            _ => return alone,
+        };
+        Wanted { frames, bytes, next_bytes: (2 * bytes).min(FETCH_BYTES_MAX) }
+    }
+
     /// The frames to be fetched for one that is missing, in their order, and the one among them. They lie close together.
     pub(super) fn to_fetch(&self, index: &Lookup, found: &Located) -> Vec<FrameLocation> {
         let frame = &found.location.frame;
         let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
-        // Which are wanted, and how many bytes of them.
-        let (mut first, mut end, mut walk_bytes) = (frame.ordinal, frame.ordinal.saturating_add(1), None);
-        if found.pack.size_bytes <= WHOLE_PACK_BYTES {
-            (first, end) = (0, u32::MAX);
-        } else if let Some(fetched) = last.filter(|fetched| fetched.pack == frame.pack && !self.cache.is_read_only()) {
-            if frame.ordinal == fetched.end {
-                (end, walk_bytes) = (frame.ordinal.saturating_add(WALK_FRAMES), Some(fetched.next_bytes));
-            } else if frame.ordinal.checked_add(1) == Some(fetched.first) {
-                (first, walk_bytes) = (end.saturating_sub(WALK_FRAMES), Some(fetched.next_bytes));
-            }
-        }
-        let wanted_bytes = walk_bytes.unwrap_or(FETCH_BYTES_MAX);
+        let wanted = self.wanted(found, *last);
         // Where nothing can be kept, nothing is fetched beside it.
         let together = if self.cache.is_read_only() { 0 } else { TOGETHER_FRAMES };
         let around = frame.ordinal.saturating_sub(together)..frame.ordinal.saturating_add(together + 1);
-        let mut frames = index.frames(found, first.min(around.start)..end.max(around.end));
-        let wanted = frames.iter().position(|other| other.ordinal == frame.ordinal);
-        let Some(wanted) = wanted.filter(|position| frames.get(*position) == Some(frame)) else { return vec![*frame] };
+        let range = wanted.frames.start.min(around.start)..wanted.frames.end.max(around.end);
+        let mut frames = index.frames(found, range);
+        let here = frames.iter().position(|other| other.ordinal == frame.ordinal);
+        let Some(here) = here.filter(|position| frames.get(*position) == Some(frame)) else { return vec![*frame] };
         // Away from the one that is wanted on both sides, as far as they are missing, lie close together, and are not too much.
         let mut sum = u64::from(frame.stored_bytes);
         let mut is_taken = |before: &FrameLocation, behind: &FrameLocation, other: &FrameLocation| {
             let more = sum + u64::from(other.stored_bytes);
-            let limit_bytes = if (first..end).contains(&other.ordinal) { wanted_bytes } else { TOGETHER_BYTES };
+            let limit_bytes = if wanted.frames.contains(&other.ordinal) { wanted.bytes } else { TOGETHER_BYTES };
             let is_taken = more <= limit_bytes
                 && before.offset_bytes.checked_add(before.stored_bytes) == Some(behind.offset_bytes)
                 && !self.cache.has_frame(&other.pack, other.ordinal);
@@ -99,7 +120,7 @@ impl KeptFrames {
             is_taken
         };
         // First those before it: a directory is stored behind what is in it.
-        let (mut from, mut to) = (wanted, wanted);
+        let (mut from, mut to) = (here, here);
         while from > 0
             && let Some([before, behind]) = frames.get(from - 1..=from)
             && is_taken(before, behind, before)
@@ -114,8 +135,8 @@ impl KeptFrames {
         frames.truncate(to + 1);
         frames.drain(..from);
         if let (Some(first), Some(end)) = (frames.first(), frames.last()) {
-            let next_bytes = walk_bytes.map_or(TOGETHER_BYTES, |bytes| (2 * bytes).min(FETCH_BYTES_MAX));
-            *last = Some(Fetched { pack: frame.pack, first: first.ordinal, end: end.ordinal + 1, next_bytes });
+            let (first, end) = (first.ordinal, end.ordinal + 1);
+            *last = Some(Fetched { pack: frame.pack, first, end, next_bytes: wanted.next_bytes });
         }
         frames
     }
