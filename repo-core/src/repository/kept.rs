@@ -43,7 +43,8 @@ struct Fetched {
     pack: PackId,
     first: u32,
     end: u32,
-    /// Most bytes to be fetched if the next one lies beside these. One that does so once may do so by chance, so that it begins small.
+    /// Most bytes to be fetched where one lies beside what was fetched before it. That may be by chance the first time, so that it begins small;
+    /// who walks jumps now and then, too, and goes on with what it was.
     next_bytes: u64,
 }
 
@@ -52,7 +53,7 @@ struct Wanted {
     frames: Range<u32>,
     /// Most stored bytes of them.
     bytes: u64,
-    /// The same if the next one lies beside these.
+    /// The same for the next one that lies beside what was fetched before it.
     next_bytes: u64,
 }
 
@@ -79,19 +80,17 @@ impl KeptFrames {
     fn wanted(&self, found: &Located, last: Option<Fetched>) -> Wanted {
         let frame = &found.location.frame;
         let behind = frame.ordinal.saturating_add(1);
-        let alone = Wanted { frames: frame.ordinal..behind, bytes: FETCH_BYTES_MAX, next_bytes: TOGETHER_BYTES };
+        let next_bytes = last.map_or(TOGETHER_BYTES, |last| last.next_bytes);
+        let alone = Wanted { frames: frame.ordinal..behind, bytes: FETCH_BYTES_MAX, next_bytes };
         if found.pack.size_bytes <= WHOLE_PACK_BYTES {
             return Wanted { frames: 0..u32::MAX, ..alone };
         }
-        let last = last.filter(|last| last.pack == frame.pack && !self.cache.is_read_only());
-        let (frames, bytes) = match last {
-            Some(last) if frame.ordinal == last.end => {
-                (frame.ordinal..frame.ordinal.saturating_add(WALK_FRAMES), last.next_bytes)
-            }
-            Some(last) if behind == last.first => (behind.saturating_sub(WALK_FRAMES)..behind, last.next_bytes),
+        let frames = match last.filter(|last| last.pack == frame.pack && !self.cache.is_read_only()) {
+            Some(last) if frame.ordinal == last.end => frame.ordinal..frame.ordinal.saturating_add(WALK_FRAMES),
+            Some(last) if behind == last.first => behind.saturating_sub(WALK_FRAMES)..behind,
             _ => return alone,
         };
-        Wanted { frames, bytes, next_bytes: (2 * bytes).min(FETCH_BYTES_MAX) }
+        Wanted { frames, bytes: next_bytes, next_bytes: (4 * next_bytes).min(FETCH_BYTES_MAX) }
     }
 
     /// The frames to be fetched for one that is missing, in their order, and the one among them. They lie close together.
