@@ -8,7 +8,7 @@ mod servers;
 
 use std::{
     fs,
-    io::Read,
+    io::{self, Read, Write},
     os::unix::ffi::OsStrExt,
     process::{Child, Command, Stdio},
     sync::{
@@ -176,13 +176,49 @@ fn what_ssh_says_is_told() {
         assert_eq!(failed, kind, "{text}");
         assert!(text.contains(words), "{text}");
     }
-    let silent = store_by("/x", || {
-        let mut command = Command::new("echo");
-        command.arg("Welcome to this machine! Enjoy.");
+}
+
+/// A login that prints something and ends: whether that was before it was greeted or after, what it printed is the reason.
+#[test]
+fn a_login_that_prints_something_is_told() {
+    let greeted = store_by("/x", || {
+        let mut command = Command::new("sh");
+        command.args(["-c", "head -c 1 >/dev/null; echo Welcome to this machine! Enjoy."]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
     });
-    assert_eq!(silent.stat(&ObjectName::CONFIG).unwrap_err().kind, StoreErrorKind::Permanent);
+    let not_greeted = SftpStore::new(
+        "/x",
+        "sftp:test".into(),
+        0,
+        Box::new(|| {
+            let reader = Box::new(&b"Welcome to this machine! Enjoy.\n"[..]);
+            Ok(Pipe { reader, writer: Box::new(Deaf), carrier: Box::new(Deaf) })
+        }),
+    );
+    for store in [greeted, not_greeted] {
+        let (failed, text) = tell(store.stat(&ObjectName::CONFIG).unwrap_err());
+        assert_eq!(failed, StoreErrorKind::Permanent, "{text}");
+    }
+}
+
+/// Somebody who has hung up.
+struct Deaf;
+
+impl Write for Deaf {
+    fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+        Err(io::ErrorKind::BrokenPipe.into())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Carrier for Deaf {
+    fn end(&mut self) {}
+    fn last_words(&mut self) -> String {
+        String::new()
+    }
 }
 
 /// The connection is lost in the middle: that request fails for a passing reason, and the next one connects again.

@@ -111,6 +111,8 @@ impl Session {
         };
         let first = match (greeted, first) {
             (_, Ok(Ok(first))) => Ok(first),
+            // What it said tells more than that it listens no longer.
+            (Err(_), Ok(Err(said))) if said.kind() == io::ErrorKind::InvalidData => Err(said),
             (Err(error), _) | (_, Ok(Err(error))) => Err(error),
             (Ok(()), Err(_)) => Err(io::Error::new(io::ErrorKind::TimedOut, "the server did not answer in time")),
         };
