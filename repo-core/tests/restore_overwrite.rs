@@ -17,7 +17,7 @@ use common::{
 };
 use repo_core::{
     progress::{Cancel, Outcome, Progress, Silent},
-    restore::{Everything, Overwrite, RestoreOptions, Selection, restore},
+    restore::{Everything, Overwrite, RestoreOptions, Rules, Selection, restore},
 };
 
 const MODES: [Overwrite; 4] = [Overwrite::Always, Overwrite::IfChanged, Overwrite::IfNewer, Overwrite::Never];
@@ -180,6 +180,36 @@ fn delete_respects_the_rule() {
     assert!(left[0].starts_with("docs/deep/extra: only in"));
     assert!(stage.target.join("docs/deep/extra/keep.me").exists());
     assert!(!stage.target.join("docs/deep/extra/more").exists());
+}
+
+/// Of a directory only the pages with names that are asked for are read. What else is there, in the snapshot or not, is none of its business.
+#[test]
+fn delete_touches_nothing_beside_what_is_named() {
+    let stage = Stage::new(|root| {
+        fs::create_dir_all(root.join("many/below")).unwrap();
+        (0..3000).for_each(|i| fs::write(root.join(format!("many/file-{i:05}")), "x").unwrap());
+        fs::write(root.join("other"), "x").unwrap();
+    });
+    assert!(stage.blobs.tree_blobs().len() > 4, "the directory has several pages");
+    stage.restore(&RestoreOptions::default());
+    let extra =
+        ["extra", "many/extra", "many/file-02900-extra", "many/below/extra"].map(|name| stage.target.join(name));
+    extra.iter().for_each(|path| fs::write(path, "x").unwrap());
+    fs::remove_file(stage.target.join("many/file-00100")).unwrap();
+    let options = RestoreOptions { delete: true, verify: true, ..RestoreOptions::default() };
+    let run = |include: &[u8]| {
+        let mut rules = Rules::default();
+        rules.include(include, false).unwrap();
+        restore(&stage.blobs, &stage.tree, &stage.sink(), &rules, &options, &Silent, &Cancel::default()).unwrap()
+    };
+    let report = run(b"/many/file-00100");
+    assert_eq!((report.files_new, report.deleted, report.problem_count), (1, 0, 0), "{report:#?}");
+    // One that is named and not in the snapshot goes, and nothing else.
+    assert_eq!(run(b"/many/file-02900-extra").deleted, 1);
+    assert!(extra.iter().map(|path| path.exists()).eq([true, true, false, true]));
+    assert_eq!(run(b"/many").deleted, 2);
+    fs::remove_file(&extra[0]).unwrap();
+    assert_same_tree(&stage.source, &stage.target, &CompareOptions { times: false, ..CompareOptions::default() });
 }
 
 #[test]
