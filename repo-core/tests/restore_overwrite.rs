@@ -194,7 +194,9 @@ fn delete_touches_nothing_beside_what_is_named() {
     stage.restore(&RestoreOptions::default());
     let extra =
         ["extra", "many/extra", "many/file-02900-extra", "many/below/extra"].map(|name| stage.target.join(name));
-    extra.iter().for_each(|path| fs::write(path, "x").unwrap());
+    for path in &extra {
+        fs::write(path, "x").unwrap();
+    }
     fs::remove_file(stage.target.join("many/file-00100")).unwrap();
     let options = RestoreOptions { delete: true, verify: true, ..RestoreOptions::default() };
     let run = |include: &[u8]| {
