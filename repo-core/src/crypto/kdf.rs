@@ -1,6 +1,7 @@
 //! From a password to a key: Argon2id (RFC 9106).
 
-use argon2::{Algorithm, Argon2, Params, Version};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use rayon::iter::{ParallelExtend, repeat_n};
 use zeroize::Zeroizing;
 
 /// Bytes Argon2id gives: a wrapping key and a commitment to it.
@@ -63,11 +64,20 @@ pub fn derive(password: &[u8], salt: &[u8; 32], cost: KdfCost) -> Result<Zeroizi
     cost.check()?;
     let failed = |error: argon2::Error| KdfError::Failed(error.to_string());
     let params = Params::new(cost.memory_kib, cost.passes, cost.lanes, Some(OUTPUT_BYTES)).map_err(failed)?;
+    let mut memory = memory(params.block_count())?;
     let mut output = Zeroizing::new([0; OUTPUT_BYTES]);
     Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-        .hash_password_into(password, salt, output.as_mut_slice())
+        .hash_password_into_with_memory(password, salt, output.as_mut_slice(), &mut memory)
         .map_err(failed)?;
     Ok(output)
+}
+
+/// So many blocks, filled by all processors: to touch new memory for the first time takes as long as a pass over it.
+fn memory(blocks: usize) -> Result<Vec<Block>, KdfError> {
+    let mut memory = Vec::new();
+    memory.try_reserve_exact(blocks).map_err(|error| KdfError::Failed(error.to_string()))?;
+    memory.par_extend(repeat_n(Block::new(), blocks));
+    Ok(memory)
 }
 
 #[cfg(test)]
