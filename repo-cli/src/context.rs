@@ -50,6 +50,12 @@ pub(crate) struct Context {
     pub(crate) meters: Meters,
 }
 
+/// What a password is asked for with.
+const OF_THE_REPOSITORY: &str = "password of the repository";
+
+/// A way to open a repository with a password, and a hint which key it is for.
+type Open = fn(Arc<dyn Store>, Arc<dyn Runtime>, &[u8], Option<&str>) -> repo_core::error::Result<Repository>;
+
 /// An opened repository, as it is handed to the engines.
 pub(crate) type Opened = Arc<Repository>;
 
@@ -63,10 +69,10 @@ impl Context {
                 "no repository was named; the first \"coffer backup\" makes this one, or name another with --repo",
             ));
         }
-        self.open_with(&access, "password of the repository")
+        self.open_with(&access, OF_THE_REPOSITORY)
     }
 
-    /// Opens the repository; if none is named and there is none yet, makes the one in the user's data folder.
+    /// Opens the repository for a backup; if none is named and there is none yet, makes the one in the user's data folder.
     pub(crate) fn open_or_make(&self) -> Result<Opened> {
         let access = Access::resolve(&self.global, &self.environment)?;
         if access.embedded && is_absent(&access) {
@@ -76,11 +82,15 @@ impl Context {
                 result => return result,
             }
         }
-        self.open_with(&access, "password of the repository")
+        self.open_by(&access, OF_THE_REPOSITORY, Repository::open_for_backup)
     }
 
     /// Opens a repository; the question is asked where there is nobody but the user who knows the password.
     pub(crate) fn open_with(&self, access: &Access, question: &str) -> Result<Opened> {
+        self.open_by(access, question, Repository::open)
+    }
+
+    fn open_by(&self, access: &Access, question: &str, open: Open) -> Result<Opened> {
         let store = self.store(access)?;
         // Before a password is asked for or made known to anything; that there is none is for the store to say.
         if is_absent(access) {
@@ -93,7 +103,7 @@ impl Context {
         }
         let password = access.password.read(question, false)?;
         self.cancel.check()?;
-        let opened = Repository::open(store, Arc::new(SystemRuntime), &password, access.key_hint.as_deref());
+        let opened = open(store, Arc::new(SystemRuntime), &password, access.key_hint.as_deref());
         let scope = if access.is_remote() { Scope::All } else { Scope::LargeTables };
         let attach = |mut repository: Repository| {
             self.caches.attach(&mut repository, scope);

@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 use common::{
     bench::{
         assert_holds, assert_same, back_up, back_up_model, init, names, open, options, reader, snapshots, stored_twice,
-        try_open,
+        try_open_for_backup,
     },
     model::{Extent, ModelSource, Thing, read_back},
     sample::noise,
@@ -90,7 +90,7 @@ impl Stage {
 
     /// Opens the repository and backs up, everything through `store`.
     fn run(&self, store: Arc<dyn Store>) -> Result<SnapshotId> {
-        let repository = try_open(store)?;
+        let repository = try_open_for_backup(store)?;
         let report = back_up(&repository, &ModelSource::new(&self.next), &options())?;
         assert_eq!(report.problem_count, 0, "{:?}", report.problems);
         Ok(report.snapshot.expect("a backup makes a snapshot"))

@@ -9,7 +9,7 @@ use std::{
 };
 
 use common::{
-    bench::{assert_holds, back_up, back_up_model, init, names, open, options, snapshots},
+    bench::{assert_holds, back_up, back_up_model, init, names, open, open_for_backup, options, snapshots},
     beside::{Moment, Shared},
     model::{ModelSource, Thing},
     sample::noise,
@@ -74,7 +74,7 @@ fn delete(store: &MemoryStore, packs: &[PackId]) {
 
 fn run(store: impl Store + 'static, tree: &Thing, parent: Parent) -> Result<BackupReport> {
     let options = repo_core::backup::BackupOptions { parent, ..options() };
-    back_up(&open(store), &ModelSource::new(tree), &options)
+    back_up(&open_for_backup(store), &ModelSource::new(tree), &options)
 }
 
 /// Forgets a snapshot whose data is pruned, as the pruner's user has done before.

@@ -41,8 +41,8 @@ impl Known {
         let mut damaged = Vec::new();
         let (notes, index) = both(
             repository.store().abilities().connections,
-            || repository.notes(),
-            || repository.load_index(Some(&mut damaged)),
+            || repository.first_notes(),
+            || repository.load_first_index(Some(&mut damaged)),
         );
         let (notes, index) = (notes?, index?);
         let left_behind = repository.left_behind(&notes, own)?;

@@ -8,6 +8,7 @@ use crate::{
     id::SnapshotId,
     repository::{Repository, reader::BlobReader},
     snapshot::{self, Listing, Snapshot},
+    store::Place,
     tree::{
         directory::DirectoryEntries,
         name::Name,
@@ -36,7 +37,7 @@ impl Earlier {
         match options.parent {
             Parent::None => Ok(Self::default()),
             Parent::Newest => {
-                let listing = Listing::read(repository)?;
+                let listing = Listing::read_listed(repository, repository.first_listing(Place::Snapshots)?)?;
                 let newest = listing.newest_of(&options.host, identity).cloned();
                 let parent = newest.filter(|(id, snapshot)| snapshot.check_known(id).is_ok());
                 let unfinished = unfinished(repository, &listing, options, identity, parent.as_ref())?;

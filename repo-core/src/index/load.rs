@@ -31,19 +31,21 @@ pub(super) enum Loaded {
 }
 
 /// Lists all runs, and reads those that are not `known`, which never change; with `paging`, large ones that are not in the local cache page
-/// by page.
+/// by page. What was listed `ahead` is not listed again, unless it names
+/// what is gone.
 ///
 /// # Errors
 /// When one of them cannot be read. With `damaged`, runs that are damaged or newer than this program are told of there and left out.
 pub(super) fn load(
     origin: &Origin<'_>,
+    mut ahead: Option<Vec<ObjectInfo>>,
     paging: Option<Paging>,
     known: &dyn Fn(IndexId) -> Option<Loaded>,
     mut damaged: Option<&mut Vec<Error>>,
 ) -> Result<Vec<(ObjectInfo, Loaded)>> {
     let told = damaged.as_ref().map_or(0, |damaged| damaged.len());
     for _ in 1..LISTINGS_MAX {
-        match load_once(origin, paging, known, damaged.as_deref_mut(), false) {
+        match load_once(origin, ahead.take(), paging, known, damaged.as_deref_mut(), false) {
             Err(error) if is_gone(&error) => {
                 if let Some(damaged) = damaged.as_deref_mut() {
                     damaged.truncate(told);
@@ -52,22 +54,25 @@ pub(super) fn load(
             result => return result,
         }
     }
-    load_once(origin, paging, known, damaged, true)
+    load_once(origin, None, paging, known, damaged, true)
 }
 
 /// A run that is listed and not there was merged or cleaned by somebody meanwhile; the listing that comes next names what holds its
 /// entries. Where listings lag behind, it may be named for a while yet: then it is `passed_over`, as later listings will.
 fn load_once(
     origin: &Origin<'_>,
+    ahead: Option<Vec<ObjectInfo>>,
     paging: Option<Paging>,
     known: &dyn Fn(IndexId) -> Option<Loaded>,
     mut damaged: Option<&mut Vec<Error>>,
     passed_over: bool,
 ) -> Result<Vec<(ObjectInfo, Loaded)>> {
     let mut listed: BTreeMap<IndexId, ObjectInfo> = BTreeMap::new();
-    origin.store.list(Place::Index, &mut |info| {
-        listed.insert(info.name.id().into(), info);
-    })?;
+    let mut add = |info: ObjectInfo| _ = listed.insert(info.name.id().into(), info);
+    match ahead {
+        Some(ahead) => ahead.into_iter().for_each(add),
+        None => origin.store.list(Place::Index, &mut add)?,
+    }
     if let Some(cache) = origin.cache {
         let ids = listed.keys().map(|id| (*id).into()).collect();
         cache.retain_tables(&ids);

@@ -78,7 +78,7 @@ impl Lookup {
         };
         let mut whole = IndexSet::with_cache(self.whole.cache().cloned());
         let mut paged = Vec::new();
-        for (info, loaded) in load(origin, self.paging, &known, damaged)? {
+        for (info, loaded) in load(origin, None, self.paging, &known, damaged)? {
             match loaded {
                 Loaded::Whole(table) => whole.add(info.name.id().into(), info.size_bytes, table),
                 Loaded::Paged(run) => paged.push((info.modified, run)),

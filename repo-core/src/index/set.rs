@@ -16,7 +16,7 @@ use crate::{
         paged::Origin,
         table::{BlobPrefix, PackRow, RunTable},
     },
-    store::Store,
+    store::{ObjectInfo, Store},
 };
 
 /// One run of the set.
@@ -89,10 +89,24 @@ impl IndexSet {
     /// # Errors
     /// As [`Self::load`].
     pub fn load_now(&self, store: &dyn Store, keys: &Keys, damaged: Option<&mut Vec<Error>>) -> Result<Self> {
+        self.load_listed(None, store, keys, damaged)
+    }
+
+    /// [`Self::load_now`] for who may have listed the runs a moment ago.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub(crate) fn load_listed(
+        &self,
+        listed: Option<Vec<ObjectInfo>>,
+        store: &dyn Store,
+        keys: &Keys,
+        damaged: Option<&mut Vec<Error>>,
+    ) -> Result<Self> {
         let origin = Origin { store, keys, cache: self.cache.as_deref() };
         let known = |id| self.run(id).map(|run| Loaded::Whole(Arc::clone(&run.table)));
         let mut set = Self::with_cache(self.cache.clone());
-        for (info, loaded) in load(&origin, None, &known, damaged)? {
+        for (info, loaded) in load(&origin, listed, None, &known, damaged)? {
             if let Loaded::Whole(table) = loaded {
                 set.add(info.name.id().into(), info.size_bytes, table);
             }

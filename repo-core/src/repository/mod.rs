@@ -29,6 +29,7 @@ pub mod commit;
 pub mod config;
 mod directories;
 mod filter;
+mod first_look;
 pub mod frames;
 mod kept;
 pub mod keys;
@@ -46,6 +47,7 @@ pub mod uncommit;
 mod upload;
 
 use config::{Config, GearTable, Parameters};
+use first_look::FirstLook;
 
 /// An opened repository: its store, keys and parameters.
 pub struct Repository {
@@ -56,6 +58,7 @@ pub struct Repository {
     cache: Option<Arc<Cache>>,
     key: KeyId,
     courtesies: notes::Courtesies,
+    first_look: FirstLook,
 }
 
 /// What [`Repository::init`] needs to know.
@@ -129,7 +132,7 @@ impl Repository {
             }
             result => result?,
         }
-        Ok(Self { store, keys, config, runtime, cache: None, key, courtesies: notes::Courtesies::default() })
+        Ok(Self::with(store, runtime, keys, key, config, FirstLook::default()))
     }
 
     /// Opens a repository with a password.
@@ -139,10 +142,39 @@ impl Repository {
     /// # Errors
     /// [`Error::NoRepository`] only when the store says for sure that there is none; [`Error::WrongPassword`] when no slot opens.
     pub fn open(store: Arc<dyn Store>, runtime: Arc<dyn Runtime>, password: &[u8], hint: Option<&str>) -> Result<Self> {
+        Self::open_and(store, runtime, password, hint, |_| FirstLook::default())
+    }
+
+    /// As [`Self::open`], for who is about to make a backup. What that begins with is asked for beforehand, where the store is far away
+    /// and has connections for it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_for_backup(
+        store: Arc<dyn Store>,
+        runtime: Arc<dyn Runtime>,
+        password: &[u8],
+        hint: Option<&str>,
+    ) -> Result<Self> {
+        match store.abilities().connections {
+            0 | 1 => Self::open(store, runtime, password, hint),
+            _ => Self::open_and(store, runtime, password, hint, FirstLook::take),
+        }
+    }
+
+    /// Opens it, and looks at what is in the store as soon as that is known to be a repository.
+    fn open_and(
+        store: Arc<dyn Store>,
+        runtime: Arc<dyn Runtime>,
+        password: &[u8],
+        hint: Option<&str>,
+        look: impl FnOnce(&dyn Store) -> FirstLook + Send,
+    ) -> Result<Self> {
+        let connections = store.abilities().connections;
         let mut bytes = Vec::new();
         let range = ByteRange::WholeUpTo { limit_bytes: limits::OBJECT_STORED_BYTES_MAX };
         let read_config = || store.get(&ObjectName::CONFIG, range, &mut bytes);
-        let (read, slots) = both(store.abilities().connections, read_config, || keys::list_slots(&*store));
+        let (read, slots) = both(connections, read_config, || keys::list_slots(&*store));
         read.map_err(|error| match error.kind {
             StoreErrorKind::NotFound => Error::NoRepository { location: store.location() },
             _ => error.into(),
@@ -150,13 +182,26 @@ impl Repository {
         // A config of a newer version or of another program is told of before any password is asked to prove itself.
         crate::envelope::header::Header::parse(&bytes, ObjectKind::Config, &"config")?;
         let config_by = |keys: &Keys| object::open::<Config>(keys, ObjectKind::Config, &bytes, &"config");
-        let (key, keys) = keys::open_slots(&*store, slots?, password, hint, |keys| {
-            // What cannot be read for another reason was sealed with these keys.
-            config_by(keys).map_or_else(|error| error.is_newer(), |_| true)
-        })?;
+        // What cannot be read for another reason was sealed with these keys.
+        let fit = |keys: &Keys| config_by(keys).map_or_else(|error| error.is_newer(), |_| true);
+        let slots = slots?;
+        let (opened, first_look) =
+            both(connections, || keys::open_slots(&*store, slots, password, hint, fit), || look(&*store));
+        let (key, keys) = opened?;
         let config = config_by(&keys)?;
         config.check(keys.repository())?;
-        Ok(Self { store, keys, config, runtime, cache: None, key, courtesies: notes::Courtesies::default() })
+        Ok(Self::with(store, runtime, keys, key, config, first_look))
+    }
+
+    fn with(
+        store: Arc<dyn Store>,
+        runtime: Arc<dyn Runtime>,
+        keys: Keys,
+        key: KeyId,
+        config: Config,
+        first_look: FirstLook,
+    ) -> Self {
+        Self { store, keys, config, runtime, cache: None, key, courtesies: notes::Courtesies::default(), first_look }
     }
 
     /// Asks whether this program may write to it. Everything that changes a repository asks first.

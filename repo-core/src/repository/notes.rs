@@ -14,7 +14,7 @@ use crate::{
     id::{NoteId, PackId, SnapshotId},
     parallel::for_each,
     repository::Repository,
-    store::{ObjectName, Place},
+    store::{ObjectInfo, ObjectName, Place},
     time::Timestamp,
 };
 
@@ -120,11 +120,25 @@ impl Repository {
     /// # Errors
     /// When the listing is not complete or one cannot be read; a mark that cannot be read must not be taken for none.
     pub fn notes(&self) -> Result<Notes> {
-        let listed: Vec<NoteId> = self.list(Place::Locks)?.into_iter().map(|info| info.name.id().into()).collect();
+        self.read_notes(&self.list(Place::Locks)?, BTreeMap::new())
+    }
+
+    /// Reads what is listed, but for notes whose stored bytes are there already.
+    pub(super) fn read_notes(
+        &self,
+        listed: &[ObjectInfo],
+        bytes: BTreeMap<ObjectName, Result<Vec<u8>>>,
+    ) -> Result<Notes> {
+        let bytes = Mutex::new(bytes);
+        let load = |name: &ObjectName| {
+            let ahead = bytes.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+            ahead.unwrap_or_else(|| self.load_bytes(name))
+        };
         let read = Mutex::new(BTreeMap::new());
-        for_each(&listed, self.store().abilities().connections, |id| {
-            if let Some(note) = self.note(id)? {
-                read.lock().unwrap_or_else(PoisonError::into_inner).insert(*id, note);
+        for_each(listed, self.store().abilities().connections, |info| {
+            if let Some(note) = self.note(&info.name, load)? {
+                let id = NoteId::from(info.name.id());
+                read.lock().unwrap_or_else(PoisonError::into_inner).insert(id, note);
             }
             Ok(())
         })?;
@@ -149,28 +163,27 @@ impl Repository {
     }
 
     /// One note; `None` if it is gone.
-    fn note(&self, id: &NoteId) -> Result<Option<Note>> {
-        if let Some(known) = self.courtesies.lock().get(id) {
+    fn note(&self, name: &ObjectName, load: impl Fn(&ObjectName) -> Result<Vec<u8>>) -> Result<Option<Note>> {
+        if let Some(known) = self.courtesies.lock().get(&NoteId::from(name.id())) {
             return Ok(Some(Note::Courtesy(known.clone())));
         }
-        let name = ObjectName::new(Place::Locks, *id);
-        let bytes = match self.load_bytes(&name) {
+        let bytes = match load(name) {
             Err(Error::Store(error)) if error.kind == StoreErrorKind::NotFound => return Ok(None),
             result => result?,
         };
         let kind = bytes.get(MAGIC.len() + 2).copied().and_then(ObjectKind::from_byte);
         Ok(Some(match kind {
-            Some(ObjectKind::Session) => match self.open_note(ObjectKind::Session, &bytes, &name) {
+            Some(ObjectKind::Session) => match self.open_note(ObjectKind::Session, &bytes, name) {
                 Ok(session) => Note::Courtesy(Courtesy::Session(session)),
                 Err(error) if error.is_damage() || error.is_newer() => Note::Unreadable,
                 Err(error) => return Err(error),
             },
-            Some(ObjectKind::Mark) => Note::Mark(self.open_note(ObjectKind::Mark, &bytes, &name)?),
-            Some(ObjectKind::ExpireNote) => Note::ExpireNote(self.open_note(ObjectKind::ExpireNote, &bytes, &name)?),
+            Some(ObjectKind::Mark) => Note::Mark(self.open_note(ObjectKind::Mark, &bytes, name)?),
+            Some(ObjectKind::ExpireNote) => Note::ExpireNote(self.open_note(ObjectKind::ExpireNote, &bytes, name)?),
             Some(ObjectKind::StoreReport) => Note::Courtesy(Courtesy::StoreReport),
             _ => {
                 let reason = format!("{} bytes that are no note (shorter than {HEADER_BYTES}?)", bytes.len());
-                return Err(Damage::new(name, reason).into());
+                return Err(Damage::new(*name, reason).into());
             }
         }))
     }

@@ -154,10 +154,7 @@ impl Repository {
     /// # Errors
     /// When it is not there or larger than any can be.
     pub fn load_bytes(&self, name: &ObjectName) -> Result<Vec<u8>> {
-        let mut bytes = Vec::new();
-        let range = ByteRange::WholeUpTo { limit_bytes: limits::OBJECT_STORED_BYTES_MAX };
-        self.store().get(name, range, &mut bytes)?;
-        Ok(bytes)
+        load_bytes(self.store(), name)
     }
 
     /// Lists a place, each object once, by name.
@@ -165,12 +162,25 @@ impl Repository {
     /// # Errors
     /// When the listing is not complete.
     pub fn list(&self, place: Place) -> Result<Vec<ObjectInfo>> {
-        let mut objects = Vec::new();
-        self.store().list(place, &mut |info| objects.push(info))?;
-        objects.sort_unstable_by_key(|info| info.name);
-        objects.dedup_by_key(|info| info.name);
-        Ok(objects)
+        list(self.store(), place)
     }
+}
+
+/// Reads the stored bytes of a stand-alone object.
+pub(super) fn load_bytes(store: &dyn Store, name: &ObjectName) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let range = ByteRange::WholeUpTo { limit_bytes: limits::OBJECT_STORED_BYTES_MAX };
+    store.get(name, range, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// Lists a place, each object once, by name.
+pub(super) fn list(store: &dyn Store, place: Place) -> Result<Vec<ObjectInfo>> {
+    let mut objects = Vec::new();
+    store.list(place, &mut |info| objects.push(info))?;
+    objects.sort_unstable_by_key(|info| info.name);
+    objects.dedup_by_key(|info| info.name);
+    Ok(objects)
 }
 
 fn lost(name: &ObjectName, size_bytes: u64, found_bytes: u64) -> Error {

@@ -5,7 +5,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     sync::{
-        Arc, Mutex, PoisonError, RwLock,
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -47,20 +47,16 @@ pub struct Session {
     pub(super) uploader: Uploader,
     /// Where blobs of kind tree are gathered; those of kind data have a [`FrameWriter`] per thread.
     pub(super) directories: Directories,
-    note: Mutex<Option<NoteId>>,
+    note_removed: AtomicBool,
 }
 
 impl Session {
-    /// Opens a session that finds known blobs by `index`.
+    /// Opens a session that finds known blobs by `index`. Its note is stored beside what its owner does next, where there are threads for it.
     ///
     /// # Errors
-    /// When its note cannot be stored.
+    /// When the repository may not be written to, or the note cannot be stored; where it is stored beside, whatever is stored first tells.
     pub fn open(repository: Arc<Repository>, index: Arc<IndexSet>, options: SessionOptions) -> Result<Self> {
         repository.check_writable()?;
-        let note = match &options.note {
-            Some(note) if !options.dry_run => Some(repository.put_session(note)?),
-            _ => None,
-        };
         let words = index.packs().div_ceil(64) as usize;
         let shared = Arc::new(Shared {
             level: options.level,
@@ -74,12 +70,14 @@ impl Session {
             failure: Mutex::new(None),
             failed: AtomicBool::new(false),
             counts: Counts::default(),
+            note: OnceLock::new(),
             repository,
             index,
         });
-        let uploader = Uploader::start(&shared);
+        let uploader = Uploader::start(&shared, options.note.filter(|_| !options.dry_run));
+        shared.check()?;
         let directories = Directories::new(&shared);
-        Ok(Self { shared, uploader, directories, note: Mutex::new(note) })
+        Ok(Self { shared, uploader, directories, note_removed: AtomicBool::new(false) })
     }
 
     /// The repository.
@@ -131,6 +129,7 @@ impl Session {
             }
         }
         self.uploader.wait();
+        self.shared.note.wait();
         self.shared.check()
     }
 
@@ -166,10 +165,10 @@ impl Session {
         !distrusted.contains(pack) && lock(&self.shared.stored).packs.contains_key(pack)
     }
 
-    /// The note that says who works here.
+    /// The note that says who works here, until the session ends. Waits until it is stored.
     #[must_use]
     pub fn note(&self) -> Option<NoteId> {
-        *lock(&self.note)
+        self.shared.note.wait().filter(|_| !self.note_removed.load(Ordering::Relaxed))
     }
 
     /// The packs that this session has stored.
@@ -214,7 +213,8 @@ impl Session {
     }
 
     pub(super) fn remove_note(&self) -> Result<()> {
-        let note = lock(&self.note).take();
+        let note = self.note();
+        self.note_removed.store(true, Ordering::Relaxed);
         match note {
             Some(note) => Ok(self.repository().store().delete(&ObjectName::new(Place::Locks, note))?),
             None => Ok(()),

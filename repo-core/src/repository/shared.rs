@@ -2,8 +2,9 @@
 
 use std::{
     collections::BTreeSet,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError, RwLock,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError, RwLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
 };
@@ -12,10 +13,10 @@ use crate::{
     blob::BlobKind,
     compress::Level,
     error::{Error, Result},
-    id::{BlobId, PackId},
+    id::{BlobId, NoteId, PackId},
     index::set::IndexSet,
     pack::builder::PackBuilder,
-    repository::{Repository, added::Counts, new_blobs::NewBlobs, stored::Stored},
+    repository::{Repository, added::Counts, new_blobs::NewBlobs, notes::Session, stored::Stored},
 };
 
 /// What the session's threads share.
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     pub(super) failure: Mutex<Option<Error>>,
     pub(super) failed: AtomicBool,
     pub(super) counts: Counts,
+    /// The note that says who works here, once it is stored; `None` if there is none, or it could not be stored.
+    pub(super) note: OnceLock<Option<NoteId>>,
 }
 
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -81,6 +84,26 @@ impl Shared {
             return Ok(());
         }
         Err(lock(&self.failure).take().unwrap_or(Error::Poisoned))
+    }
+
+    /// Stores the session's note, if there is one. That it cannot be stored is the session's failure.
+    pub(super) fn put_note(&self, note: Option<Session>) {
+        let put = || note.map(|note| self.repository.put_session(&note)).transpose();
+        let bug = || Error::Invalid("the thread that stores the session's note failed; this is a bug".into());
+        let put = catch_unwind(AssertUnwindSafe(put)).unwrap_or_else(|_| Err(bug()));
+        let _ = self.note.set(put.unwrap_or_else(|error| {
+            self.fail(error);
+            None
+        }));
+    }
+
+    /// Waits for the session's note. Nothing is stored before it is: whoever finds the note looks for what the session has stored.
+    ///
+    /// # Errors
+    /// When it could not be stored.
+    pub(super) fn wait_for_note(&self) -> Result<()> {
+        self.note.wait();
+        if self.has_failed() { Err(Error::Poisoned) } else { Ok(()) }
     }
 
     pub(super) fn has_failed(&self) -> bool {

@@ -56,6 +56,7 @@ impl Shared {
     /// Finishes and stores a pack, and takes it into the book of stored ones. Returns its buffer for re-use.
     pub(super) fn put_pack(&self, pack: PackBuilder) -> Result<Vec<u8>> {
         let FinishedPack { id, kind, key, bytes, directory } = pack.finish()?;
+        self.wait_for_note()?;
         put_hashed(self.repository.store(), &ObjectName::new(Place::Data, id), &bytes)?;
         if let (Some(cache), BlobKind::Tree) = (self.repository.cache(), kind) {
             // The next backup compares with what is in here.
@@ -132,6 +133,7 @@ impl Shared {
     fn store_run(&self, builder: IndexBuilder) -> Result<StoredRun> {
         let run = builder.finish(self.repository.keys(), self.repository.runtime())?;
         let name = ObjectName::new(Place::Index, run.id);
+        self.wait_for_note()?;
         put_hashed(self.repository.store(), &name, &run.bytes)?;
         lock(&self.stored).runs.push((name, run.bytes.len() as u64));
         Ok(run)

@@ -12,7 +12,7 @@ use std::{
 use crate::{
     error::{Error, Result},
     pack::builder::PackBuilder,
-    repository::shared::Shared,
+    repository::{notes::Session, shared::Shared},
 };
 
 /// Bytes of packs that may be on their way, for each connection the store would like: more than one whole pack where it likes eight.
@@ -68,7 +68,8 @@ impl State {
 }
 
 impl Uploader {
-    pub(super) fn start(shared: &Arc<Shared>) -> Self {
+    /// Begins with storing the session's note, beside whatever comes before the first pack.
+    pub(super) fn start(shared: &Arc<Shared>, mut note: Option<Session>) -> Self {
         let (queue, receiver) = sync_channel(0);
         let receiver = Arc::new(Mutex::new(receiver));
         let state = Arc::new(State::default());
@@ -78,10 +79,19 @@ impl Uploader {
             _ if shared.dry_run => 0,
             _ => wanted.min(THREADS_MAX),
         };
+        if count == 0 || note.is_none() {
+            shared.put_note(note.take());
+        }
         let threads = (0..count)
             .map(|_| {
                 let (shared, state, receiver) = (Arc::clone(shared), Arc::clone(&state), Arc::clone(&receiver));
-                std::thread::spawn(move || upload(&shared, &state, &receiver))
+                let note = note.take();
+                std::thread::spawn(move || {
+                    if note.is_some() {
+                        shared.put_note(note);
+                    }
+                    upload(&shared, &state, &receiver);
+                })
             })
             .collect();
         let in_flight_bytes_max = count * CONNECTION_BYTES;

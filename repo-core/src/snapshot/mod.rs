@@ -14,7 +14,7 @@ use crate::{
     id::{BlobId, SealId, SnapshotId},
     parallel::for_each,
     repository::{Repository, seal::Seal, session::Added},
-    store::Place,
+    store::{ObjectInfo, Place},
     time::Timestamp,
     tree::node::{Extension, Metadata, Totals, checked_extensions},
 };
@@ -164,10 +164,17 @@ impl Listing {
     /// # Errors
     /// When the listing is not complete or the store fails; damage of single objects is told of in the result.
     pub fn read(repository: &Repository) -> Result<Self> {
+        Self::read_listed(repository, repository.list(Place::Snapshots)?)
+    }
+
+    /// [`Self::read`] for whoever has listed what there is a moment ago.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub(crate) fn read_listed(repository: &Repository, listed: Vec<ObjectInfo>) -> Result<Self> {
         let mut listing = Self::default();
         let mut bodies = BTreeSet::new();
         let mut sealed = BTreeSet::new();
-        let listed = repository.list(Place::Snapshots)?;
         if let Some(cache) = repository.cache() {
             cache.retain_snapshots(&listed.iter().map(|info| info.name.id()).collect());
         }

@@ -69,6 +69,16 @@ pub fn open(store: impl Store + 'static) -> Arc<Repository> {
     try_open(Arc::new(store)).unwrap()
 }
 
+/// Opened as a backup does it: what that begins with is asked for meanwhile.
+pub fn try_open_for_backup(store: Arc<dyn Store>) -> Result<Arc<Repository>> {
+    recorder::start();
+    Ok(Arc::new(Repository::open_for_backup(store, Arc::new(TestRuntime), b"secret", None)?))
+}
+
+pub fn open_for_backup(store: impl Store + 'static) -> Arc<Repository> {
+    try_open_for_backup(Arc::new(store)).unwrap()
+}
+
 pub fn options() -> BackupOptions {
     BackupOptions {
         threads: Some(2),
