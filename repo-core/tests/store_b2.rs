@@ -23,7 +23,7 @@ use repo_core::{
         ByteRange, ObjectName, Place, Store,
         b2::{B2Options, B2Store},
         flow::Flow,
-        retry::{RetryPolicy, RetryStore, SystemPace},
+        retry::SystemPace,
         secret::Secret,
         testing::contract::{check_store, object},
         throttle::Throttle,
@@ -33,7 +33,7 @@ use repo_core::{
 use serde_json::{Value, json};
 use servers::{
     b2::{B2Server, KEY, KEY_ID},
-    free_port,
+    free_port, retrying,
 };
 
 const ALL: ByteRange = ByteRange::WholeUpTo { limit_bytes: u64::MAX };
@@ -62,17 +62,6 @@ fn store(server: &B2Server) -> B2Store {
 fn with_key(server: &B2Server, key: Value) -> B2Store {
     let (key_id, key) = server.key(key);
     B2Store::new(B2Options { key_id, key: key.into(), ..options(server, "repo") }).unwrap()
-}
-
-/// Tries again at once, but not for ever.
-fn retrying(store: B2Store) -> RetryStore<B2Store> {
-    let policy = RetryPolicy {
-        budget: Duration::from_secs(30),
-        first_pause: Duration::from_millis(1),
-        longest_pause: Duration::from_millis(20),
-        ..RetryPolicy::default()
-    };
-    RetryStore::new(store, policy, Cancel::default(), |_| ())
 }
 
 fn tell(error: StoreError) -> (StoreErrorKind, String) {

@@ -6,21 +6,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use repo_core::{
-    progress::Cancel,
-    store::{
-        Store,
-        opendal::{
-            BucketStore,
-            s3::{S3Credentials, S3Options},
-        },
-        retry::{RetryPolicy, RetryStore},
+use repo_core::store::{
+    Store,
+    opendal::{
+        BucketStore,
+        s3::{S3Credentials, S3Options},
     },
 };
 
 use crate::{
     Outcome, number_of, run_seeds,
-    servers::s3::{KEY, Kind, REGION, S3Server, SECRET},
+    servers::{
+        retrying,
+        s3::{KEY, Kind, REGION, S3Server, SECRET},
+    },
     simulate,
 };
 
@@ -42,9 +41,7 @@ fn prefix(server: &S3Server, prefix: &str) -> Arc<dyn Store> {
         },
         ..S3Options::default()
     };
-    // A server that is busy for a moment is no finding.
-    let policy = RetryPolicy { budget: Duration::from_mins(1), ..RetryPolicy::default() };
-    Arc::new(RetryStore::new(BucketStore::s3(&options).unwrap(), policy, Cancel::default(), |_| {}))
+    Arc::new(retrying(BucketStore::s3(&options).unwrap()))
 }
 
 /// In memory and in a bucket: the same happens, operation by operation.

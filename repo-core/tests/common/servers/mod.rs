@@ -15,6 +15,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use repo_core::{
+    progress::Cancel,
+    store::{
+        Store,
+        retry::{RetryPolicy, RetryStore},
+    },
+};
 use tempfile::TempDir;
 
 #[cfg(feature = "b2")]
@@ -28,6 +35,17 @@ pub(crate) mod webdav;
 
 /// Longest time that a server may take to begin.
 const READY: Duration = Duration::from_mins(1);
+
+/// Tries again at once, as users' stores do after a pause, but not for ever: a server that is busy for a moment is no finding.
+pub(crate) fn retrying<S: Store>(store: S) -> RetryStore<S> {
+    let policy = RetryPolicy {
+        budget: READY,
+        first_pause: Duration::from_millis(1),
+        longest_pause: Duration::from_millis(20),
+        ..RetryPolicy::default()
+    };
+    RetryStore::new(store, policy, Cancel::default(), |_| ())
+}
 
 /// A server, which ends with this value.
 pub(crate) struct Server {
