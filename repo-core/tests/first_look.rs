@@ -176,20 +176,34 @@ impl<S: Store> Store for SlowNotes<S> {
     }
 }
 
+/// What was asked by a backup, or by a prune, into a store that is slow with notes; and the put of the note.
+fn with_slow_notes(job: impl FnOnce(RecordingStore<SlowNotes<MemoryStore>>)) -> (Vec<Event>, Event) {
+    let recording = RecordingStore::new(SlowNotes(PruneStage::new().store));
+    job(recording.clone());
+    let events = recording.events();
+    let is_note =
+        |event: &&Event| matches!(event.operation, Operation::Put { name, .. } if name.place() == Place::Locks);
+    let note = events.iter().find(is_note).unwrap().clone();
+    (events, note)
+}
+
 #[test]
 fn nothing_is_stored_before_the_note() {
-    let store = MemoryStore::new();
-    init(store.clone());
-    let recording = RecordingStore::new(SlowNotes(store));
-    back_up_model(&open(recording.clone()), &tree());
-    let events = recording.events();
-    let puts = |locks: bool| {
-        let is_put = move |event: &&Event| matches!(event.operation, Operation::Put { name, .. } if (name.place() == Place::Locks) == locks);
-        events.iter().filter(is_put)
-    };
-    let note = puts(true).next().unwrap();
-    assert!(puts(false).count() > 3);
-    assert!(puts(false).all(|put| note.succeeded_before(put)));
+    let (events, note) = with_slow_notes(|store| _ = back_up_model(&open(store), &tree()));
+    let is_put =
+        |event: &&Event| matches!(event.operation, Operation::Put { name, .. } if name.place() != Place::Locks);
+    let puts: Vec<_> = events.iter().filter(is_put).collect();
+    assert!(puts.len() > 3 && puts.into_iter().all(|put| note.succeeded_before(put)));
+}
+
+/// Who lists notes meanwhile would not know its own, and read it.
+#[test]
+fn only_a_backup_goes_on_while_its_note_is_stored() {
+    let (events, note) = with_slow_notes(|store| _ = pruned(store));
+    let Operation::Put { name: own, .. } = note.operation else { unreachable!() };
+    let lists = events.iter().filter(|event| event.operation == Operation::List { place: Place::Locks });
+    assert!(lists.clone().count() > 1 && lists.into_iter().all(|list| note.succeeded_before(list)));
+    assert!(!events.iter().any(|event| matches!(event.operation, Operation::Get { name, .. } if name == own)));
 }
 
 #[test]

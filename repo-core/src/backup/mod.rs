@@ -232,7 +232,7 @@ fn backup_once(
     );
     let (earlier, known) = (earlier?, known?);
     let session_options = SessionOptions { level: options.level, dry_run: options.dry_run, note: options.note.clone() };
-    let session = Session::open(Arc::clone(repository), Arc::new(known.index), session_options)?;
+    let session = Session::open_beside(Arc::clone(repository), Arc::new(known.index), session_options)?;
     session.distrust(&known.distrusted);
 
     let reader = BlobReader::new(Arc::clone(repository), Arc::clone(session.index()), CACHE_BYTES);

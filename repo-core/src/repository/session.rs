@@ -51,11 +51,21 @@ pub struct Session {
 }
 
 impl Session {
-    /// Opens a session that finds known blobs by `index`. Its note is stored beside what its owner does next, where there are threads for it.
+    /// Opens a session that finds known blobs by `index`.
     ///
     /// # Errors
-    /// When the repository may not be written to, or the note cannot be stored; where it is stored beside, whatever is stored first tells.
+    /// When the repository may not be written to, or the session's note cannot be stored.
     pub fn open(repository: Arc<Repository>, index: Arc<IndexSet>, options: SessionOptions) -> Result<Self> {
+        let session = Self::open_beside(repository, index, options)?;
+        session.shared.note.wait();
+        session.shared.check().map(|()| session)
+    }
+
+    /// As [`Self::open`]; the note is stored beside what its owner does next, where there are threads for it. Nothing else is stored before.
+    ///
+    /// # Errors
+    /// As [`Self::open`], or whatever is stored first tells of it.
+    pub fn open_beside(repository: Arc<Repository>, index: Arc<IndexSet>, options: SessionOptions) -> Result<Self> {
         repository.check_writable()?;
         let words = index.packs().div_ceil(64) as usize;
         let shared = Arc::new(Shared {
