@@ -55,6 +55,9 @@ const ROOM: u64 = 8;
 /// A file that was used later than so long ago is not marked as used again.
 const TOUCHED_EVERY: Duration = Duration::from_mins(10);
 
+/// How often folders are made that vanish while they are.
+const MAKINGS_MAX: usize = 10;
+
 /// Temporary files older than this are of processes that were killed.
 const LEFT_BEHIND: Duration = Duration::from_hours(1);
 
@@ -136,9 +139,16 @@ impl Cache {
 
     /// Makes its folders.
     fn make(&self) -> io::Result<()> {
-        folder::make_base(&self.base)?;
-        make_private(&self.folder)?;
-        Part::ALL.iter().try_for_each(|part| make_private(&self.folder.join(part.name())))
+        let make = || {
+            folder::make_base(&self.base)?;
+            make_private(&self.folder)?;
+            Part::ALL.iter().try_for_each(|part| make_private(&self.folder.join(part.name())))
+        };
+        // Somebody who clears the cache at the same time takes away what was just made, or found to be there.
+        let vanished =
+            |error: &io::Error| matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::AlreadyExists);
+        let mut makings = (1..MAKINGS_MAX).map(|_| make());
+        makings.find(|made| !made.as_ref().is_err_and(vanished)).unwrap_or_else(make)
     }
 
     /// The folder.

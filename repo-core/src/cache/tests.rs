@@ -263,3 +263,20 @@ fn caches_are_listed_and_removed() {
     assert!(folder::list(base.path()).unwrap().is_empty() && base.path().join("another").exists());
     assert!(folder::list(&base.path().join("missing")).unwrap().is_empty());
 }
+
+#[test]
+fn folders_are_made_while_somebody_clears_them() {
+    let base = tempfile::tempdir().unwrap();
+    let cache = cache(base.path());
+    let done = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(Ordering::Relaxed) {
+                let _ = fs::remove_dir_all(&cache.folder);
+            }
+        });
+        let failed: Vec<_> = (0..10_000).filter_map(|_| cache.make().err()).collect();
+        done.store(true, Ordering::Relaxed);
+        assert!(failed.is_empty(), "{} times, as in: {}", failed.len(), failed[0]);
+    });
+}
