@@ -6,7 +6,10 @@ mod common;
 
 use std::{
     collections::BTreeSet,
-    sync::{Arc, Condvar, Mutex},
+    sync::{
+        Arc, Condvar, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
@@ -17,12 +20,13 @@ use common::{
     sample::noise,
 };
 use repo_core::{
+    backup::{BackupOptions, Parent},
     crypto::keys::ObjectKind,
     error::{Error, StoreError, StoreErrorKind},
     hand_on,
     repository::notes::Mark,
     store::{
-        ByteRange, ObjectInfo, ObjectName, Place, Store,
+        Abilities, ByteRange, ObjectInfo, ObjectName, Place, Store,
         memory::MemoryStore,
         testing::{Event, Fault, FaultStore, Operation, RecordingStore, Request},
     },
@@ -96,11 +100,65 @@ fn nothing_is_asked_twice() {
         asked(&recording.events())
     });
     assert_eq!(early, late);
-    // A second backup with the same handle looks at what is there then.
-    let repository = open_for_backup(store.clone());
-    back_up_model(&repository, &version(2));
-    let between = back_up_model(&open(store), &version(3)).snapshot;
-    assert_eq!(back_up_model(&repository, &version(4)).parent, between);
+}
+
+/// Also where the first one has not used all of what was asked for.
+#[test]
+fn a_second_backup_looks_at_what_is_there_then() {
+    for parent in [Parent::Newest, Parent::None] {
+        let store = MemoryStore::new();
+        back_up_model(&init(store.clone()), &version(1));
+        let repository = open_for_backup(store.clone());
+        back_up(&repository, &ModelSource::new(&version(2)), &BackupOptions { parent, ..options() }).unwrap();
+        let between = back_up_model(&open(store), &version(3)).snapshot;
+        assert_eq!(back_up_model(&repository, &version(4)).parent, between);
+    }
+}
+
+/// What is asked for stays within what the store has connections for, the key among it.
+#[test]
+fn connections_are_not_exceeded() {
+    for connections in 2..5 {
+        let store = MemoryStore::new();
+        init(store.clone());
+        let few = Few { inner: store, connections, at_once: AtomicUsize::new(0), most: AtomicUsize::new(0) };
+        let few = Arc::new(few);
+        drop(open_for_backup(Arc::clone(&few) as Arc<dyn Store>));
+        let most = few.most.load(Ordering::SeqCst);
+        assert!(most > 1 && most <= connections, "{most} of {connections}");
+    }
+}
+
+/// A store that is slow, and counts what is asked at once.
+struct Few {
+    inner: MemoryStore,
+    connections: usize,
+    at_once: AtomicUsize,
+    most: AtomicUsize,
+}
+
+impl Few {
+    fn slowly<T>(&self, answer: impl FnOnce() -> T) -> T {
+        self.most.fetch_max(self.at_once.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        std::thread::sleep(Duration::from_millis(30));
+        let answer = answer();
+        self.at_once.fetch_sub(1, Ordering::SeqCst);
+        answer
+    }
+}
+
+impl Store for Few {
+    hand_on!(self.inner: create, put, stat, delete, location);
+
+    fn get(&self, name: &ObjectName, range: ByteRange, into: &mut Vec<u8>) -> Result<(), StoreError> {
+        self.slowly(|| self.inner.get(name, range, into))
+    }
+    fn list(&self, place: Place, visit: &mut dyn FnMut(ObjectInfo)) -> Result<(), StoreError> {
+        self.slowly(|| self.inner.list(place, visit))
+    }
+    fn abilities(&self) -> Abilities {
+        Abilities { connections: self.connections, ..self.inner.abilities() }
+    }
 }
 
 /// Between the look and the backup somebody prunes to the last byte, condemns all there is, forgets the parent, or makes the same backup.

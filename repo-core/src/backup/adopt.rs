@@ -16,7 +16,7 @@ use crate::{
     index::{builder::IndexBuilder, run::decode_run, set::IndexSet},
     pack::reader::read_directory,
     parallel::both,
-    repository::{Repository, notes::Session},
+    repository::{Repository, first_look::FirstLook, notes::Session},
     store::{ObjectName, Place},
 };
 
@@ -33,16 +33,22 @@ pub(super) struct Known {
 }
 
 impl Known {
-    /// Reads notes and index, and takes in what earlier runs left; stores an index run for it unless this is a dry run.
+    /// Reads notes and index, as far as they were not listed when the repository was opened, and takes in what earlier runs left; stores an index run for it unless this is a dry run.
     ///
     /// # Errors
     /// When the store fails, or a note that says what is being deleted cannot be read.
-    pub(super) fn load(repository: &Repository, own: Option<&Session>, dry_run: bool) -> Result<Self> {
+    pub(super) fn load(
+        repository: &Repository,
+        mut look: FirstLook,
+        own: Option<&Session>,
+        dry_run: bool,
+    ) -> Result<Self> {
         let mut damaged = Vec::new();
+        let runs = look.listed(Place::Index).transpose()?;
         let (notes, index) = both(
             repository.store().abilities().connections,
-            || repository.first_notes(),
-            || repository.load_first_index(Some(&mut damaged)),
+            || look.notes(repository),
+            || repository.load_listed_index(runs, Some(&mut damaged)),
         );
         let (notes, index) = (notes?, index?);
         let left_behind = repository.left_behind(&notes, own)?;

@@ -8,7 +8,7 @@ use crate::{
     id::SnapshotId,
     repository::{Repository, reader::BlobReader},
     snapshot::{self, Listing, Snapshot},
-    store::Place,
+    store::{ObjectInfo, Place},
     tree::{
         directory::DirectoryEntries,
         name::Name,
@@ -32,12 +32,19 @@ pub(super) struct Earlier {
 }
 
 impl Earlier {
-    /// Finds them. A damaged snapshot cannot be one; that is `check`'s to tell.
-    pub(super) fn find(repository: &Repository, options: &BackupOptions, identity: &[String]) -> Result<Self> {
+    /// Finds them, the newest one by what was `listed` when the repository was opened, if it was. A damaged snapshot cannot be one; that is
+    /// `check`'s to tell.
+    pub(super) fn find(
+        repository: &Repository,
+        options: &BackupOptions,
+        identity: &[String],
+        listed: Option<Result<Vec<ObjectInfo>>>,
+    ) -> Result<Self> {
         match options.parent {
             Parent::None => Ok(Self::default()),
             Parent::Newest => {
-                let listing = Listing::read_listed(repository, repository.first_listing(Place::Snapshots)?)?;
+                let listing =
+                    Listing::read_listed(repository, listed.unwrap_or_else(|| repository.list(Place::Snapshots))?)?;
                 let newest = listing.newest_of(&options.host, identity).cloned();
                 let parent = newest.filter(|(id, snapshot)| snapshot.check_known(id).is_ok());
                 let unfinished = unfinished(repository, &listing, options, identity, parent.as_ref())?;

@@ -225,10 +225,12 @@ fn backup_once(
     cancel: &Cancel,
     checkpoints: &mut Vec<SnapshotId>,
 ) -> Result<BackupReport> {
+    let mut look = repository.take_first_look();
+    let listed = look.listed(Place::Snapshots);
     let (earlier, known) = both(
         repository.store().abilities().connections,
-        || Earlier::find(repository, options, &identity(source, options)),
-        || Known::load(repository, options.note.as_ref(), options.dry_run),
+        || Earlier::find(repository, options, &identity(source, options), listed),
+        || Known::load(repository, look, options.note.as_ref(), options.dry_run),
     );
     let (earlier, known) = (earlier?, known?);
     let session_options = SessionOptions { level: options.level, dry_run: options.dry_run, note: options.note.clone() };

@@ -31,8 +31,8 @@ pub(super) enum Loaded {
 }
 
 /// Lists all runs, and reads those that are not `known`, which never change; with `paging`, large ones that are not in the local cache page
-/// by page. What was listed `ahead` is not listed again, unless it names
-/// what is gone.
+/// by page. What was listed `ahead` is not listed again, unless it names what
+/// is gone.
 ///
 /// # Errors
 /// When one of them cannot be read. With `damaged`, runs that are damaged or newer than this program are told of there and left out.

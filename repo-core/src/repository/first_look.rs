@@ -6,13 +6,12 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use crate::{
     error::{Error, Result},
-    index::set::IndexSet,
-    parallel::{both, for_each},
+    parallel::for_each,
     repository::{
         Repository,
         notes::Notes,
@@ -27,67 +26,56 @@ const NOTES_MAX: usize = 32;
 /// A larger note is a mark of many packs.
 const NOTE_BYTES_MAX: u64 = 64 << 10;
 
-/// What was asked and not yet used. A failure is told to whoever wants the answer.
+/// What was answered, if it was asked. A failure is for whoever wants the answer.
 #[derive(Default)]
-pub(super) struct FirstLook(Mutex<Answers>);
-
-#[derive(Default)]
-struct Answers {
+pub(crate) struct FirstLook {
     listings: BTreeMap<Place, Result<Vec<ObjectInfo>>>,
     notes: BTreeMap<ObjectName, Result<Vec<u8>>>,
 }
 
 impl FirstLook {
-    /// Asks for all of it at once, as far as the store has connections.
+    /// Asks for all of it, with all of the store's connections but the one by which the key comes.
     pub(super) fn take(store: &dyn Store) -> Self {
-        let connections = store.abilities().connections;
-        let (snapshots, (index, (locks, notes))) = both(
-            connections,
-            || list(store, Place::Snapshots),
-            || both(connections, || list(store, Place::Index), || read_notes(store, connections)),
-        );
-        let listings = [(Place::Snapshots, snapshots), (Place::Index, index), (Place::Locks, locks)];
-        Self(Mutex::new(Answers { listings: listings.into(), notes }))
+        let threads = store.abilities().connections.saturating_sub(1);
+        let listings = ask(&[Place::Locks, Place::Snapshots, Place::Index], threads, |place| list(store, *place));
+        let listed = listings.get(&Place::Locks).into_iter().flatten().flatten();
+        let small = listed.filter(|info| info.size_bytes <= NOTE_BYTES_MAX).map(|info| info.name);
+        let notes = ask(&small.take(NOTES_MAX).collect::<Vec<_>>(), threads, |name| load_bytes(store, name));
+        Self { listings, notes }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Answers> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A listing, if it was asked for.
+    pub(crate) fn listed(&mut self, place: Place) -> Option<Result<Vec<ObjectInfo>>> {
+        self.listings.remove(&place)
+    }
+
+    /// [`Repository::notes`] by what was answered.
+    pub(crate) fn notes(mut self, repository: &Repository) -> Result<Notes> {
+        let listed = self.listed(Place::Locks).unwrap_or_else(|| repository.list(Place::Locks))?;
+        repository.read_notes(&listed, self.notes)
     }
 }
 
-type Bytes = BTreeMap<ObjectName, Result<Vec<u8>>>;
-
-fn read_notes(store: &dyn Store, connections: usize) -> (Result<Vec<ObjectInfo>>, Bytes) {
-    let listed = list(store, Place::Locks);
-    let small = listed.iter().flatten().filter(|info| info.size_bytes <= NOTE_BYTES_MAX);
-    let names: Vec<_> = small.map(|info| info.name).take(NOTES_MAX).collect();
-    let notes = Mutex::new(Bytes::new());
-    let read = |name: &ObjectName| {
-        let bytes = load_bytes(store, name);
-        notes.lock().unwrap_or_else(PoisonError::into_inner).insert(*name, bytes);
+/// Asks for several things at once.
+fn ask<N: Copy + Ord + Send + Sync, T: Send>(
+    names: &[N],
+    threads: usize,
+    answer: impl Fn(&N) -> Result<T> + Sync,
+) -> BTreeMap<N, Result<T>> {
+    let answers = Mutex::new(BTreeMap::new());
+    let lock = || answers.lock().unwrap_or_else(PoisonError::into_inner);
+    let keep = |name: &N| {
+        let answer = answer(name);
+        lock().insert(*name, answer);
         Ok::<_, Error>(())
     };
-    let _ = for_each(&names, connections, read);
-    (listed, notes.into_inner().unwrap_or_else(PoisonError::into_inner))
+    let _ = for_each(names, threads, keep);
+    answers.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Repository {
-    /// [`Self::list`] for the first step of a writer.
-    pub(crate) fn first_listing(&self, place: Place) -> Result<Vec<ObjectInfo>> {
-        let listed = self.first_look.lock().listings.remove(&place);
-        listed.unwrap_or_else(|| self.list(place))
-    }
-
-    /// [`Self::notes`] for the first step of a writer.
-    pub(crate) fn first_notes(&self) -> Result<Notes> {
-        let listed = self.first_listing(Place::Locks)?;
-        let read = std::mem::take(&mut self.first_look.lock().notes);
-        self.read_notes(&listed, read)
-    }
-
-    /// [`Self::load_index`] for the first step of a writer.
-    pub(crate) fn load_first_index(&self, damaged: Option<&mut Vec<Error>>) -> Result<IndexSet> {
-        let listed = Some(self.first_listing(Place::Index)?);
-        IndexSet::with_cache(self.cache().cloned()).load_listed(listed, self.store(), self.keys(), damaged)
+    /// What was asked for while it was being opened, for the first backup; nothing for a later one.
+    pub(crate) fn take_first_look(&self) -> FirstLook {
+        std::mem::take(&mut self.first_look.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }

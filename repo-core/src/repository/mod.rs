@@ -1,6 +1,6 @@
 //! A repository: the one place where store, keys, packs and index meet.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use crate::{
     cache::Cache,
@@ -20,7 +20,7 @@ use crate::{
     limits,
     parallel::both,
     runtime::Runtime,
-    store::{ByteRange, ObjectName, Store},
+    store::{ByteRange, ObjectInfo, ObjectName, Store},
 };
 
 mod added;
@@ -29,7 +29,7 @@ pub mod commit;
 pub mod config;
 mod directories;
 mod filter;
-mod first_look;
+pub(crate) mod first_look;
 pub mod frames;
 mod kept;
 pub mod keys;
@@ -58,7 +58,7 @@ pub struct Repository {
     cache: Option<Arc<Cache>>,
     key: KeyId,
     courtesies: notes::Courtesies,
-    first_look: FirstLook,
+    first_look: Mutex<FirstLook>,
 }
 
 /// What [`Repository::init`] needs to know.
@@ -201,7 +201,8 @@ impl Repository {
         config: Config,
         first_look: FirstLook,
     ) -> Self {
-        Self { store, keys, config, runtime, cache: None, key, courtesies: notes::Courtesies::default(), first_look }
+        let (courtesies, first_look) = (notes::Courtesies::default(), Mutex::new(first_look));
+        Self { store, keys, config, runtime, cache: None, key, courtesies, first_look }
     }
 
     /// Asks whether this program may write to it. Everything that changes a repository asks first.
@@ -253,7 +254,16 @@ impl Repository {
     /// # Errors
     /// As [`IndexSet::load`].
     pub fn load_index(&self, damaged: Option<&mut Vec<Error>>) -> Result<IndexSet> {
-        IndexSet::with_cache(self.cache.clone()).load_now(self.store(), self.keys(), damaged)
+        self.load_listed_index(None, damaged)
+    }
+
+    /// [`Self::load_index`] for who may have listed the runs a moment ago.
+    pub(crate) fn load_listed_index(
+        &self,
+        listed: Option<Vec<ObjectInfo>>,
+        damaged: Option<&mut Vec<Error>>,
+    ) -> Result<IndexSet> {
+        IndexSet::with_cache(self.cache.clone()).load_listed(listed, self.store(), self.keys(), damaged)
     }
 
     /// Reads as much of the index as those need who look up a few blobs: large runs that are not in the local cache are read page by page.
