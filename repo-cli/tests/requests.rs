@@ -136,8 +136,8 @@ fn rest_server() {
     hold(
         &asked,
         &[
-            // Most of it is the doctor.
-            ("init", [15, 13, 2, 25, 5]),
+            // Most of it is the doctor. Of the eight who race for an object, the seven who lose look at it once more, if they came so far.
+            ("init", [15, 13, 2, 27, 5]),
             ("first backup", [6, 3, 7, 10, 1]),
             ("snapshots, cold", [0, 3, 2, 0, 0]),
             ("snapshots, warm", [0, 2, 2, 0, 0]),
